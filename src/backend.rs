@@ -1,0 +1,1 @@
+//! What an upstream system is to the gateway.

@@ -1,0 +1,1 @@
+//! Configuration: load, check, report every problem together.

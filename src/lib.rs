@@ -1,0 +1,16 @@
+//! testgate: one gRPC service in front of Amazon Connect, Amazon Lex V2 and OpenMetadata test runs.
+//!
+//! `docs/architecture.md` is the map; `tests/layering.rs` checks which module may import which.
+
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod grpc;
+pub mod model;
+pub mod proto;
+pub mod sandbox;
+pub mod store;
+pub mod tasks;
+pub mod telemetry;
+pub mod tracker;

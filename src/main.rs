@@ -1,0 +1,2 @@
+//! The `testgate` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The vocabulary: names, state and verdict, executions, tests, items.

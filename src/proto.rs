@@ -1,0 +1,13 @@
+//! The contract as generated code, and the one codec that carries it.
+
+pub mod codec;
+
+/// Messages and services of `testgate.v1`, generated from `proto/testgate/v1/testgate.proto`.
+#[expect(missing_docs, reason = "the proto file documents every message and field")]
+#[allow(clippy::pedantic, clippy::nursery, unreachable_pub, clippy::disallowed_methods)]
+pub mod v1 {
+    tonic::include_proto!("testgate.v1");
+}
+
+/// The compiled contract with its comments, as reflection serves it.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/testgate_descriptor.bin"));

@@ -1,0 +1,1 @@
+//! The durable store: journal, executions, epoch.

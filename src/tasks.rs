@@ -1,0 +1,1 @@
+//! Named, joined background tasks.
