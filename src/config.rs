@@ -1,1 +1,3 @@
 //! Configuration: load, check, report every problem together.
+
+pub mod backend;
