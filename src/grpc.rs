@@ -1,1 +1,3 @@
 //! The gRPC face of the gateway.
+
+pub mod error;

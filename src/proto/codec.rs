@@ -10,6 +10,8 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use super::detail;
+
 const INITIAL_BUFFER: usize = 512;
 const YIELD_THRESHOLD: usize = 32 * 1024;
 
@@ -62,7 +64,7 @@ impl<T: Message> Encoder for ProstEncoder<T> {
     }
 }
 
-/// Reads one message; what is not a valid message is the caller's mistake.
+/// Reads one message; what is not a valid message is the caller's mistake, and the answer names the field.
 #[derive(Debug)]
 pub struct ProstDecoder<U>(PhantomData<U>);
 
@@ -71,8 +73,8 @@ impl<U: Message + Default> Decoder for ProstDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let item = U::decode(buf.copy_to_bytes(buf.remaining()))
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let item =
+            U::decode(buf.copy_to_bytes(buf.remaining())).map_err(|error| detail::undecodable(&error))?;
         Ok(Some(item))
     }
 
