@@ -1,3 +1,4 @@
 //! The gRPC face of the gateway.
 
 pub mod error;
+pub mod validate;

@@ -19,7 +19,7 @@ mod retry;
 /// The longest value of ErrorInfo's metadata, in bytes.
 const MAX_METADATA_BYTES: usize = 128;
 /// The longest name in a ResourceInfo, in bytes: with everything else it stays within the bound of all details.
-const MAX_RESOURCE_BYTES: usize = 700;
+const MAX_RESOURCE_BYTES: usize = 640;
 
 /// The metadata entry by which gRPC libraries learn when to retry.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
