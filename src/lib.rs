@@ -13,4 +13,5 @@ pub mod sandbox;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod token;
 pub mod tracker;
