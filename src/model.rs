@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod clock;
 pub mod execution;
+pub mod filter;
 pub mod id;
 pub mod item;
 pub mod status;
