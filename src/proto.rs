@@ -1,6 +1,7 @@
-//! The contract as generated code, and the one codec that carries it.
+//! The contract as generated code, its conversions, and the one codec that carries it.
 
 pub mod codec;
+pub mod convert;
 pub mod detail;
 
 /// Messages and services of `testgate.v1`, generated from `proto/testgate/v1/testgate.proto`.
