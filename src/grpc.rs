@@ -1,4 +1,178 @@
-//! The gRPC face of the gateway.
+//! The gRPC face: checks requests, asks the tracker, converts answers. Knows no adapter.
 
+mod backends;
 pub mod error;
+mod from_tracker;
+mod executions;
+mod lifecycle;
+mod page;
 pub mod validate;
+mod wait;
+mod watch;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::backend::{Call, Priority};
+use crate::proto::v1;
+use crate::proto::v1::test_execution_service_server::TestExecutionService;
+use crate::server::Deadline;
+use crate::tasks::Lifecycle;
+use crate::token::{Epoch, PageTokens, ResumeTokens, TokenKey};
+use crate::tracker::Tracker;
+use error::Failure;
+
+/// Who calls where nobody has to say who they are.
+const ANONYMOUS: &str = "anonymous";
+/// What a unary call without a deadline gets.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The service of the contract.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tracker: Tracker,
+    lifecycle: Lifecycle,
+    page_tokens: PageTokens,
+    resume_tokens: ResumeTokens,
+}
+
+impl Service {
+    /// A service over a tracker. `key` and `epoch` make its tokens.
+    pub fn new(tracker: Tracker, lifecycle: Lifecycle, key: &TokenKey, epoch: Epoch) -> Self {
+        let (page_tokens, resume_tokens) = (PageTokens::new(key), ResumeTokens::new(key, epoch));
+        Self(Arc::new(Inner { tracker, lifecycle, page_tokens, resume_tokens }))
+    }
+}
+
+/// What is known of a call beside its message.
+#[derive(Clone, Debug)]
+struct Context {
+    caller: Arc<str>,
+    /// The caller's own deadline, where there is one.
+    deadline: Option<Instant>,
+}
+
+impl Context {
+    fn of<T>(request: &Request<T>) -> Self {
+        let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+        Self { caller: Arc::from(ANONYMOUS), deadline }
+    }
+
+    fn call(&self, priority: Priority) -> Call {
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_DEADLINE);
+        Call { deadline, priority, caller: self.caller.clone() }
+    }
+}
+
+fn reply<T>(result: Result<T, Failure>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(Status::from)
+}
+
+#[tonic::async_trait]
+impl TestExecutionService for Service {
+    async fn list_backends(
+        &self,
+        request: Request<v1::ListBackendsRequest>,
+    ) -> Result<Response<v1::ListBackendsResponse>, Status> {
+        reply(self.0.list_backends(&Context::of(&request), request.into_inner()))
+    }
+
+    async fn get_backend(
+        &self,
+        request: Request<v1::GetBackendRequest>,
+    ) -> Result<Response<v1::GetBackendResponse>, Status> {
+        reply(self.0.get_backend(&request.into_inner()))
+    }
+
+    async fn list_tests(
+        &self,
+        request: Request<v1::ListTestsRequest>,
+    ) -> Result<Response<v1::ListTestsResponse>, Status> {
+        reply(self.0.list_tests(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn get_test(&self, request: Request<v1::GetTestRequest>) -> Result<Response<v1::GetTestResponse>, Status> {
+        reply(self.0.get_test(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn start_execution(
+        &self,
+        request: Request<v1::StartExecutionRequest>,
+    ) -> Result<Response<v1::StartExecutionResponse>, Status> {
+        reply(self.0.start_execution(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn stop_execution(
+        &self,
+        request: Request<v1::StopExecutionRequest>,
+    ) -> Result<Response<v1::StopExecutionResponse>, Status> {
+        reply(self.0.stop_execution(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn record_execution(
+        &self,
+        request: Request<v1::RecordExecutionRequest>,
+    ) -> Result<Response<v1::RecordExecutionResponse>, Status> {
+        reply(self.0.record_execution(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn get_execution(
+        &self,
+        request: Request<v1::GetExecutionRequest>,
+    ) -> Result<Response<v1::GetExecutionResponse>, Status> {
+        reply(self.0.get_execution(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn batch_get_executions(
+        &self,
+        request: Request<v1::BatchGetExecutionsRequest>,
+    ) -> Result<Response<v1::BatchGetExecutionsResponse>, Status> {
+        reply(self.0.batch_get_executions(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<v1::ListExecutionsRequest>,
+    ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
+        reply(self.0.list_executions(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn list_result_items(
+        &self,
+        request: Request<v1::ListResultItemsRequest>,
+    ) -> Result<Response<v1::ListResultItemsResponse>, Status> {
+        reply(self.0.list_result_items(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn list_artifacts(
+        &self,
+        request: Request<v1::ListArtifactsRequest>,
+    ) -> Result<Response<v1::ListArtifactsResponse>, Status> {
+        reply(self.0.list_artifacts(&Context::of(&request), request.into_inner()).await)
+    }
+
+    async fn wait_execution(
+        &self,
+        request: Request<v1::WaitExecutionRequest>,
+    ) -> Result<Response<v1::WaitExecutionResponse>, Status> {
+        reply(self.0.wait_execution(&Context::of(&request), request.into_inner()).await)
+    }
+
+    type WatchExecutionsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchExecutionsResponse, Status>> + Send>>;
+
+    async fn watch_executions(
+        &self,
+        request: Request<v1::WatchExecutionsRequest>,
+    ) -> Result<Response<Self::WatchExecutionsStream>, Status> {
+        let context = Context::of(&request);
+        reply(self.0.clone().watch_executions(context, request.into_inner()).await)
+    }
+}

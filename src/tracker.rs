@@ -1,1 +1,341 @@
-//! What is followed, started and watched.
+//! What is followed, started and watched: the heart of the gateway.
+//!
+//! The table holds what is known in memory; the reader brings it up to date with one upstream read however many
+//! callers want it; the poller reads what is followed at the planner's pace; streams and waits live off the table.
+
+mod discovery;
+mod error;
+mod lists;
+mod planner;
+mod poller;
+mod reader;
+mod start;
+mod stop;
+mod subscription;
+mod table;
+mod watch;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+
+pub use error::Error;
+pub use lists::{ExecutionsPage, ExecutionsQuery, ListPosition, TestsPage, TestsQuery};
+pub use start::{StartOutcome, StartRequest};
+pub use stop::StopRequest;
+pub use subscription::{Change, MAX_SELECTION, Update};
+pub use watch::{Follow, Resume, Watch, WatchRequest};
+
+use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, Priority};
+use crate::model::id::LooseExecutionName;
+use crate::model::{
+    Artifact, BackendId, BackendInfo, Clock, Condition, Execution, ExecutionName, ItemKind, Kind, ResultItem, Test,
+    TestName, Timestamp,
+};
+use crate::store::{Record, Store};
+use crate::tasks::Tasks;
+use table::Table;
+
+/// A read of what is neither followed nor done is at most this old where the caller does not say.
+const DEFAULT_STALENESS: Duration = Duration::from_secs(5);
+/// How many executions of a batch are read at once.
+const BATCH_CONCURRENCY: usize = 16;
+/// How often what nobody follows is let go of.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Follows executions and answers for them. Cheap to clone.
+#[derive(Clone)]
+pub struct Tracker(Arc<Inner>);
+
+struct Inner {
+    backends: Vec<Arc<Managed>>,
+    store: Store,
+    clock: Clock,
+    tasks: Tasks,
+    retention: Duration,
+    table: Mutex<Table>,
+    starts: start::KeyedLocks,
+    discoveries: discovery::Discoveries,
+}
+
+/// A backend with the settings that the tracker needs of it.
+#[derive(Debug)]
+pub struct BackendSetup {
+    /// The adapter.
+    pub backend: Arc<dyn Backend>,
+    /// An execution is never polled more often than this.
+    pub poll_interval: Duration,
+    /// After this an unfinished execution is LOST.
+    pub tracking_deadline: Duration,
+}
+
+/// A backend under the tracker's care.
+struct Managed {
+    id: BackendId,
+    kind: Kind,
+    setup: BackendSetup,
+    health: Mutex<Health>,
+    queue: poller::Queue,
+}
+
+/// What the last calls said of a backend.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Why it is unwell; `None` when healthy or never asked.
+    pub condition: Option<Condition>,
+    /// When it was last asked.
+    pub probe_time: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Tracker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracker").field("backends", &self.0.backends.len()).finish_non_exhaustive()
+    }
+}
+
+impl Tracker {
+    /// Takes up what the store left unfinished and begins to poll it.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub fn new(
+        backends: Vec<BackendSetup>,
+        store: Store,
+        retention: Duration,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Result<Self, Error> {
+        let unfinished = store.load_unfinished()?;
+        let backends = backends.into_iter().map(Managed::new).map(Arc::new).collect();
+        let table = Mutex::new(Table::new(store.next_position()));
+        let inner = Arc::new(Inner {
+            backends,
+            store,
+            clock,
+            tasks,
+            retention,
+            table,
+            starts: start::KeyedLocks::default(),
+            discoveries: discovery::Discoveries::default(),
+        });
+        inner.adopt(unfinished);
+        for managed in &inner.backends {
+            let (inner, managed) = (inner.clone(), managed.clone());
+            let name = format!("poller {}", managed.id);
+            inner.tasks.clone().spawn(name, poller::run(inner, managed));
+        }
+        inner.tasks.spawn("sweeper", inner.clone().sweep_now_and_then());
+        Ok(Self(inner))
+    }
+
+    /// The gateway's clock.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// All backends with their health, in the configuration's order.
+    pub fn backends(&self) -> Vec<(BackendInfo, Health)> {
+        self.0.backends.iter().map(|managed| (managed.setup.backend.info(), managed.health())).collect()
+    }
+
+    /// One backend with its health.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn backend(&self, id: &BackendId) -> Result<(BackendInfo, Health), Error> {
+        let managed = self.0.managed(id)?;
+        Ok((managed.setup.backend.info(), managed.health()))
+    }
+
+    /// Asks every backend once whether it answers, and notes what it says.
+    pub async fn probe_all(&self, deadline: Instant) {
+        let probes = self.0.backends.iter().map(|managed| async move {
+            let call = Call { deadline, priority: Priority::Read, caller: Arc::from("") };
+            let result = managed.setup.backend.probe(&call).await;
+            managed.note(&result, self.0.clock.now());
+        });
+        futures_util::future::join_all(probes).await;
+    }
+
+    /// One test, with its payload.
+    ///
+    /// # Errors
+    /// No such backend, or the backend's own failure.
+    pub async fn test(&self, name: &TestName, call: &Call) -> Result<Test, Error> {
+        let managed = self.0.managed(&name.backend)?;
+        self.0.ask(managed, managed.setup.backend.get_test(call, &name.test).await)
+    }
+
+    /// One execution, at most `max_staleness` old where that is given.
+    ///
+    /// # Errors
+    /// It does not exist, or could not be read in time.
+    pub async fn execution(
+        &self,
+        name: &LooseExecutionName,
+        max_staleness: Option<Duration>,
+        call: &Call,
+    ) -> Result<Arc<Execution>, Error> {
+        let name = self.0.resolve(name, call).await?;
+        self.0.fresh(&name, max_staleness, call).await
+    }
+
+    /// Several executions, in the order of their names; one missing fails all.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn executions(
+        &self,
+        names: &[ExecutionName],
+        max_staleness: Option<Duration>,
+        call: &Call,
+    ) -> Result<Vec<Arc<Execution>>, Error> {
+        let reads: Vec<_> = names.iter().map(|name| self.0.clone().fresh_by_name(name.clone(), max_staleness, call.clone())).collect();
+        let mut reads = futures_util::stream::iter(reads).buffered(BATCH_CONCURRENCY);
+        let mut executions = Vec::with_capacity(names.len());
+        while let Some(execution) = reads.next().await {
+            executions.push(execution?);
+        }
+        Ok(executions)
+    }
+
+    /// A page of an execution's result items.
+    ///
+    /// # Errors
+    /// It does not exist, a kind that the backend does not have, or the backend's own failure.
+    pub async fn items(
+        &self,
+        name: &ExecutionName,
+        kind: Option<ItemKind>,
+        page: &PageRequest,
+        call: &Call,
+    ) -> Result<Page<ResultItem>, Error> {
+        let managed = self.0.managed(&name.backend)?;
+        let info = managed.setup.backend.info();
+        if let Some(kind) = kind
+            && !info.capabilities.result_kinds.contains(&kind)
+        {
+            let error = BackendError::new(ErrorKind::FieldInvalid("kind"), format!("{kind:?} is not a kind of {}", info.id));
+            return Err(Error::backend(&info.id, error));
+        }
+        let name = self.0.canonical(name)?;
+        self.0.require_known(&name, call).await?;
+        let target = self.0.target(&name);
+        self.0.ask(managed, managed.setup.backend.list_items(call, &target, kind, page).await)
+    }
+
+    /// An execution's downloads.
+    ///
+    /// # Errors
+    /// It does not exist, is not done, or the backend's own failure.
+    pub async fn artifacts(&self, name: &ExecutionName, call: &Call) -> Result<Vec<Artifact>, Error> {
+        let managed = self.0.managed(&name.backend)?;
+        let name = self.0.canonical(name)?;
+        if !managed.setup.backend.info().capabilities.artifacts {
+            return self.0.ask(managed, managed.setup.backend.list_artifacts(call, &self.0.target(&name)).await);
+        }
+        let execution = self.0.fresh(&name, None, call).await?;
+        if !execution.is_done() {
+            return Err(Error::NotDone(name.to_string()));
+        }
+        self.0.ask(managed, managed.setup.backend.list_artifacts(call, &self.0.target(&name)).await)
+    }
+
+    /// Records a result made elsewhere; the answer is what was read back.
+    ///
+    /// # Errors
+    /// The backend takes no results, another result is there, or the backend's own failure.
+    pub async fn record(
+        &self,
+        test: &TestName,
+        record: &crate::backend::Record,
+        call: &Call,
+    ) -> Result<Arc<Execution>, Error> {
+        let managed = self.0.managed(&test.backend)?;
+        let found = self.0.ask(managed, managed.setup.backend.record(call, &test.test, record).await)?;
+        let name = test.execution(found.execution);
+        Ok(self.0.absorb(&name, found.observation, |record, _| record.followed = false))
+    }
+}
+
+impl Inner {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing panics while the lock is held, so a poisoned one still holds a whole table.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn managed(&self, id: &BackendId) -> Result<&Arc<Managed>, Error> {
+        self.backends.iter().find(|managed| managed.id == *id).ok_or_else(|| Error::NotFound {
+            resource_type: "Backend",
+            name: format!("backends/{id}"),
+        })
+    }
+
+    /// Notes a call's outcome in the backend's health and names the backend in its error.
+    fn ask<T>(&self, managed: &Managed, result: Result<T, BackendError>) -> Result<T, Error> {
+        managed.note(&result, self.clock.now());
+        result.map_err(|error| Error::backend(&managed.id, error))
+    }
+
+    /// Takes up unfinished executions after a restart.
+    fn adopt(&self, records: Vec<Record>) {
+        let now = Instant::now();
+        for record in records {
+            let name = record.execution.name.clone();
+            let Ok(managed) = self.managed(&name.backend).cloned() else { continue };
+            let mut table = self.table();
+            if name.execution.is_minted()
+                && let Ok(id) = crate::model::ExecutionId::new(&record.execution.upstream_id)
+            {
+                table.add_alias(name.test_name().execution(id), name.clone());
+            }
+            let followed = record.followed;
+            let entry = table.entry(|| record, &name, now);
+            if followed {
+                entry.followed_since = Some(now);
+                entry.due = Some(now);
+                drop(table);
+                managed.queue.push(name, now);
+            }
+        }
+    }
+
+    async fn sweep_now_and_then(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            self.table().sweep(Instant::now());
+            self.store.sweep(self.clock.now(), self.retention);
+        }
+    }
+}
+
+impl Managed {
+    fn new(setup: BackendSetup) -> Self {
+        let info = setup.backend.info();
+        Self { id: info.id, kind: info.kind, setup, health: Mutex::default(), queue: poller::Queue::default() }
+    }
+
+    fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what a call said of the backend's health: only what is about the backend, not about the request.
+    fn note<T>(&self, result: &Result<T, BackendError>, now: Timestamp) {
+        let trouble = match result {
+            Ok(_) => None,
+            Err(error) if error.kind.is_about_the_backend() => Some(error),
+            Err(_) => return,
+        };
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.probe_time = Some(now);
+        health.condition = trouble.map(|error| {
+            let since = match &health.condition {
+                Some(known) if known.reason == error.kind.reason() => known.since,
+                _ => now,
+            };
+            Condition { reason: error.kind.reason().to_owned(), message: error.message.clone(), since }
+        });
+    }
+}

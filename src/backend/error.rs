@@ -113,6 +113,25 @@ impl ErrorKind {
     }
 }
 
+impl ErrorKind {
+    /// Whether it says something of the backend's health, rather than of one request.
+    pub fn is_about_the_backend(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamThrottled
+                | Self::BackendAccessDenied
+                | Self::BackendCredentialsInvalid
+                | Self::UpstreamUnreachable
+                | Self::PipelineServiceUnavailable
+                | Self::UpstreamInternal
+                | Self::UpstreamTimeout
+                | Self::UpstreamTlsFailed
+                | Self::UpstreamRedirected
+                | Self::UpstreamInvalidResponse
+        )
+    }
+}
+
 /// Whether upstream may have acted on a call that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {

@@ -1,0 +1,266 @@
+//! Following executions on a stream.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::backends::parse_filter;
+use super::error::Failure;
+use super::validate::{Violations, clamp};
+use super::{Context, Inner};
+use crate::model::filter::Schema;
+use crate::model::{Execution, ExecutionName, Scope, Timestamp};
+use crate::proto::v1::execution_update::Type;
+use crate::proto::v1::watch_executions_response::Event;
+use crate::proto::{convert, v1};
+use crate::token::{Binding, Bound, Resume as ResumeToken, ResumePoint};
+use crate::tracker::{Change, MAX_SELECTION, Resume, Update, Watch, WatchRequest};
+
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
+const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
+const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
+/// An update unread for longer will end the stream; not enforced yet.
+const MAX_LAG: Duration = Duration::from_secs(30);
+const MAX_MIN_UPDATE_INTERVAL: Duration = Duration::from_secs(60);
+
+type Messages = Pin<Box<dyn Stream<Item = Result<v1::WatchExecutionsResponse, Status>> + Send>>;
+
+impl Inner {
+    pub(super) async fn watch_executions(
+        self: Arc<Self>,
+        context: Context,
+        request: v1::WatchExecutionsRequest,
+    ) -> Result<Messages, Failure> {
+        let mut violations = Violations::new();
+        let by_parent = !request.parent.is_empty();
+        match (by_parent, request.names.is_empty()) {
+            (true, false) => violations.add("parent", "goes without `names`: give exactly one of them"),
+            (false, true) => violations.add("names", "needs at least one name, or give `parent` instead"),
+            _ => {}
+        }
+        let names = match request.names.is_empty() {
+            true => Vec::new(),
+            false => violations.names("names", &request.names, ExecutionName::parse),
+        };
+        let scope = by_parent.then(|| violations.name("parent", Scope::parse(&request.parent)));
+        if !by_parent && !request.filter.is_empty() {
+            violations.add("filter", "goes with `parent` only");
+        }
+        if by_parent && request.until_done {
+            violations.add("until_done", "goes with `names` only");
+        }
+        let heartbeat = violations.duration("heartbeat_interval", request.heartbeat_interval.as_ref());
+        let min_update = violations.duration("min_update_interval", request.min_update_interval.as_ref());
+        let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
+        violations.finish()?;
+        let filter = parse_filter(&request.filter, Schema::Executions)?;
+
+        let bound = if by_parent {
+            Binding::watch_parent(&context.caller, &request.parent, &request.filter).finish()
+        } else {
+            Binding::watch_names(&context.caller, request.names.iter().map(String::as_str)).finish()
+        };
+        let (resume, reset) = match request.resume_token.as_str() {
+            "" => (None, false),
+            token => match self.resume_tokens.open(&bound, token) {
+                Ok(ResumeToken::Known(point)) => (Some(resume_of(point)?), false),
+                Ok(ResumeToken::OtherEpoch) => (None, true),
+                Err(_) => return Err(Failure::resume_token_invalid()),
+            },
+        };
+        let parent = scope.flatten().map(|scope| (scope, filter));
+        let watch_request = WatchRequest { names, parent, resume, reset, max_staleness };
+        let watch = self.tracker.watch(watch_request, &context.caller).await?;
+        let heartbeat = clamp(heartbeat.unwrap_or(DEFAULT_HEARTBEAT), MIN_HEARTBEAT..=MAX_HEARTBEAT);
+        let (undone, ended_before) = if request.until_done { watch.awaited() } else { (HashSet::new(), 0) };
+        let feed = Feed {
+            service: self,
+            bound,
+            snapshot: watch.snapshot.iter().cloned().collect(),
+            undone,
+            until_done: request.until_done,
+            done_count: i32::try_from(ended_before).unwrap_or(i32::MAX),
+            heartbeat,
+            next_heartbeat: Instant::now() + heartbeat,
+            min_update: min_update.map(|interval| interval.min(MAX_MIN_UPDATE_INTERVAL)),
+            sent_at: HashMap::new(),
+            deadline: context.deadline,
+            phase: Phase::Snapshot,
+            watch,
+        };
+        Ok(Box::pin(stream::unfold(feed, |mut feed| async move { feed.next().await.map(|message| (message, feed)) })))
+    }
+}
+
+/// One open stream: what it still has to send.
+struct Feed {
+    service: Arc<Inner>,
+    watch: Watch,
+    bound: Bound,
+    snapshot: VecDeque<Arc<Execution>>,
+    /// The names that `until_done` still waits for.
+    undone: HashSet<ExecutionName>,
+    until_done: bool,
+    done_count: i32,
+    heartbeat: Duration,
+    next_heartbeat: Instant,
+    min_update: Option<Duration>,
+    /// When each execution was last sent; kept only where the caller set a floor.
+    sent_at: HashMap<ExecutionName, Instant>,
+    deadline: Option<Instant>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Snapshot,
+    Live,
+    Ended,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Result<v1::WatchExecutionsResponse, Status>> {
+        if self.phase == Phase::Snapshot {
+            return Some(Ok(self.opening()));
+        }
+        let lifecycle = self.service.lifecycle.clone();
+        loop {
+            if self.phase == Phase::Ended {
+                return None;
+            }
+            if self.watch.has_overflowed() {
+                return self.end(Failure::selection_too_large(MAX_SELECTION));
+            }
+            if let Some(update) = self.take() {
+                return Some(Ok(self.changed(&update)));
+            }
+            if self.until_done && self.undone.is_empty() {
+                self.phase = Phase::Ended;
+                let event = Event::Complete(v1::WatchComplete { done_count: self.done_count });
+                return Some(Ok(self.message(event)));
+            }
+            let wake = self.next_heartbeat.min(self.next_held().unwrap_or(self.next_heartbeat));
+            tokio::select! {
+                () = self.watch.ready() => {}
+                () = tokio::time::sleep_until(wake) => {
+                    if Instant::now() >= self.next_heartbeat {
+                        self.next_heartbeat = Instant::now() + self.heartbeat;
+                        return Some(Ok(self.beat()));
+                    }
+                }
+                () = lifecycle.draining() => return self.end(Failure::draining()),
+            }
+        }
+    }
+
+    fn end(&mut self, failure: Failure) -> Option<Result<v1::WatchExecutionsResponse, Status>> {
+        self.phase = Phase::Ended;
+        Some(Err(failure.into()))
+    }
+
+    /// The next message of the opening: a SNAPSHOT, or the mark that all of them were sent.
+    fn opening(&mut self) -> v1::WatchExecutionsResponse {
+        if let Some(execution) = self.snapshot.pop_front() {
+            let update = v1::ExecutionUpdate {
+                r#type: Type::Snapshot.into(),
+                execution: Some(to_proto(&execution)),
+                coalesced_count: 0,
+            };
+            self.settle(&execution, false);
+            // The token stays empty: a stream that breaks off here starts anew.
+            return v1::WatchExecutionsResponse { resume_token: String::new(), event: Some(Event::Update(update)) };
+        }
+        self.phase = Phase::Live;
+        self.message(Event::SnapshotComplete(v1::SnapshotComplete {
+            reset: self.watch.reset,
+            heartbeat_interval: Some(convert::from_duration(self.heartbeat)),
+            max_staleness: self.watch.max_staleness.map(convert::from_duration),
+            max_lag: Some(convert::from_duration(MAX_LAG)),
+            unreachable: self.unreachable(),
+        }))
+    }
+
+    /// Takes the next update that the caller's rate floor lets through.
+    fn take(&mut self) -> Option<Update> {
+        let Some(interval) = self.min_update else { return self.watch.take(|_| false) };
+        let now = Instant::now();
+        self.sent_at.retain(|_, sent| *sent + interval > now);
+        let update = self.watch.take(|update| {
+            !update.execution.is_done()
+                && update.change == Change::Changed
+                && self.sent_at.contains_key(&update.execution.name)
+        })?;
+        self.sent_at.insert(update.execution.name.clone(), now);
+        Some(update)
+    }
+
+    /// When the first update that is held back may go.
+    fn next_held(&self) -> Option<Instant> {
+        let interval = self.min_update?;
+        self.sent_at.values().min().map(|sent| *sent + interval)
+    }
+
+    fn changed(&mut self, update: &Update) -> v1::WatchExecutionsResponse {
+        self.settle(&update.execution, update.change == Change::Removed);
+        let kind = match update.change {
+            Change::Changed => Type::Changed,
+            Change::Removed => Type::Removed,
+        };
+        self.message(Event::Update(v1::ExecutionUpdate {
+            r#type: kind.into(),
+            execution: Some(to_proto(&update.execution)),
+            coalesced_count: update.coalesced,
+        }))
+    }
+
+    /// Counts an execution that has ended, or that turned out not to exist.
+    fn settle(&mut self, execution: &Execution, removed: bool) {
+        if (execution.is_done() || removed) && self.undone.remove(&execution.name) {
+            self.done_count = self.done_count.saturating_add(1);
+        }
+    }
+
+    fn beat(&self) -> v1::WatchExecutionsResponse {
+        self.message(Event::Heartbeat(v1::Heartbeat {
+            oldest_observe_time: self.watch.oldest_observe_time().and_then(convert::from_time),
+            unreachable: self.unreachable(),
+            send_time: convert::from_time(self.service.tracker.now()),
+            max_staleness: self.watch.max_staleness.map(convert::from_duration),
+        }))
+    }
+
+    fn message(&self, event: Event) -> v1::WatchExecutionsResponse {
+        let opened_at_ms = i64::try_from(self.watch.opened_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
+        let point = ResumePoint { position: self.watch.taken_up_to(), opened_at_ms };
+        v1::WatchExecutionsResponse {
+            resume_token: self.service.resume_tokens.seal(&self.bound, point),
+            event: Some(event),
+        }
+    }
+
+    fn unreachable(&self) -> Vec<String> {
+        self.watch.unreachable().iter().map(|id| format!("backends/{id}")).collect()
+    }
+}
+
+fn resume_of(point: ResumePoint) -> Result<Resume, Failure> {
+    let nanos = i128::from(point.opened_at_ms) * 1_000_000;
+    let opened_at =
+        Timestamp::from_unix_timestamp_nanos(nanos).map_err(|_| Failure::resume_token_invalid())?;
+    Ok(Resume { position: point.position, opened_at })
+}
+
+/// An execution that could not be read yet has a name and a condition, and no state.
+fn to_proto(execution: &Execution) -> v1::Execution {
+    let mut message = convert::execution(execution);
+    if execution.observe_time.is_none() {
+        message.state = v1::execution::State::Unspecified.into();
+        message.verdict = v1::Verdict::Unspecified.into();
+    }
+    message
+}

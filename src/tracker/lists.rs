@@ -1,0 +1,292 @@
+//! Lists: what upstream's lists say, bettered by what the gateway knows, merged over backends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::{Error, Inner, Managed, Tracker};
+use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest};
+use crate::model::filter::Filter;
+use crate::model::{BackendId, Execution, Scope, State, Test, TestId, TestName};
+
+/// What one backend may take where several are asked.
+const PATIENCE_EACH: Duration = Duration::from_secs(5);
+/// What settling the rows of a page may take.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
+/// How many rows are settled at once.
+const RESOLVE_CONCURRENCY: usize = 8;
+/// How many upstream pages without a match are read before a page comes back empty.
+const MAX_EMPTY_PAGES: usize = 10;
+
+/// Where a list goes on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListPosition {
+    /// In which backend.
+    pub backend: BackendId,
+    /// Upstream's own token there; `None` at its beginning.
+    pub upstream: Option<String>,
+}
+
+/// A request for a page of executions.
+#[derive(Clone, Debug)]
+pub struct ExecutionsQuery {
+    /// Where.
+    pub scope: Scope,
+    /// Which of it.
+    pub filter: Option<Filter>,
+    /// The most that come.
+    pub page_size: usize,
+    /// Where the last page ended.
+    pub position: Option<ListPosition>,
+}
+
+/// A page of executions.
+#[derive(Debug, Default)]
+pub struct ExecutionsPage {
+    /// May be fewer than asked for, or none.
+    pub executions: Vec<Arc<Execution>>,
+    /// `None` at the end.
+    pub next: Option<ListPosition>,
+    /// Backends that did not answer.
+    pub unreachable: Vec<BackendId>,
+}
+
+/// A request for a page of tests.
+#[derive(Clone, Debug)]
+pub struct TestsQuery {
+    /// In one backend, or in all.
+    pub backend: Option<BackendId>,
+    /// Which of them.
+    pub filter: Option<Filter>,
+    /// The most that come.
+    pub page_size: usize,
+    /// Where the last page ended.
+    pub position: Option<ListPosition>,
+}
+
+/// A page of tests.
+#[derive(Debug, Default)]
+pub struct TestsPage {
+    /// May be fewer than asked for, or none.
+    pub tests: Vec<(BackendId, Test)>,
+    /// `None` at the end.
+    pub next: Option<ListPosition>,
+    /// Backends that did not answer.
+    pub unreachable: Vec<BackendId>,
+}
+
+/// What one backend contributes to a page.
+struct Part<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+/// What all backends contribute to a page.
+struct Merged<T> {
+    items: Vec<T>,
+    next: Option<ListPosition>,
+    unreachable: Vec<BackendId>,
+}
+
+impl Tracker {
+    /// A page of executions.
+    ///
+    /// # Errors
+    /// No such backend, or the one backend's own failure.
+    pub async fn list_executions(&self, query: &ExecutionsQuery, call: &Call) -> Result<ExecutionsPage, Error> {
+        let inner = &self.0;
+        let page = inner
+            .merge(query.scope.backend.as_ref(), query.page_size, query.position.as_ref(), call, |managed, page, call| {
+                inner.executions_part(managed, query, page, call)
+            })
+            .await?;
+        Ok(ExecutionsPage { executions: page.items, next: page.next, unreachable: page.unreachable })
+    }
+
+    /// A page of tests.
+    ///
+    /// # Errors
+    /// No such backend, or the one backend's own failure.
+    pub async fn list_tests(&self, query: &TestsQuery, call: &Call) -> Result<TestsPage, Error> {
+        let inner = &self.0;
+        let page = inner
+            .merge(query.backend.as_ref(), query.page_size, query.position.as_ref(), call, |managed, page, call| {
+                inner.tests_part(managed, query, page, call)
+            })
+            .await?;
+        Ok(TestsPage { tests: page.items, next: page.next, unreachable: page.unreachable })
+    }
+}
+
+impl Inner {
+    /// Walks the backends in their order until the page is full. With one backend its failure is the answer; with
+    /// all of them a failing one is named and passed over.
+    async fn merge<'a, T, F>(
+        &'a self,
+        only: Option<&BackendId>,
+        page_size: usize,
+        position: Option<&ListPosition>,
+        call: &Call,
+        part: impl Fn(&'a Arc<Managed>, PageRequest, Call) -> F,
+    ) -> Result<Merged<T>, Error>
+    where
+        F: Future<Output = Result<Part<T>, Error>> + 'a,
+    {
+        let mut merged = Merged { items: Vec::new(), next: None, unreachable: Vec::new() };
+        let backends: Vec<&Arc<Managed>> = match only {
+            Some(id) => vec![self.managed(id)?],
+            None => self.backends.iter().collect(),
+        };
+        // A backend that left the configuration meanwhile ends the list.
+        let first = position.map_or(Some(0), |position| backends.iter().position(|managed| managed.id == position.backend));
+        let backends = first.map_or(&[][..], |first| backends.get(first..).unwrap_or_default());
+        let mut upstream = position.and_then(|position| position.upstream.clone());
+        for (at, managed) in backends.iter().enumerate() {
+            let page = PageRequest { size: page_size - merged.items.len(), token: upstream.take() };
+            let mut call = call.clone();
+            if only.is_none() {
+                call.deadline = call.deadline.min(Instant::now() + PATIENCE_EACH);
+            }
+            match part(managed, page, call).await {
+                Ok(found) => {
+                    merged.items.extend(found.items);
+                    if found.next.is_some() {
+                        merged.next = Some(ListPosition { backend: managed.id.clone(), upstream: found.next });
+                        break;
+                    }
+                }
+                Err(error) if only.is_some() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(backend = %managed.id, %error, "a backend could not be listed");
+                    merged.unreachable.push(managed.id.clone());
+                }
+            }
+            if merged.items.len() >= page_size {
+                let next = backends.get(at + 1);
+                merged.next = next.map(|next| ListPosition { backend: next.id.clone(), upstream: None });
+                break;
+            }
+        }
+        Ok(merged)
+    }
+
+    async fn tests_part(
+        &self,
+        managed: &Managed,
+        query: &TestsQuery,
+        mut page: PageRequest,
+        call: Call,
+    ) -> Result<Part<(BackendId, Test)>, Error> {
+        for _ in 0..MAX_EMPTY_PAGES {
+            let found = self.ask(managed, managed.setup.backend.list_tests(&call, &page).await)?;
+            let items: Vec<_> = found
+                .items
+                .into_iter()
+                .filter(|test| query.filter.as_ref().is_none_or(|filter| filter.matches(test)))
+                .map(|test| (managed.id.clone(), test))
+                .collect();
+            if !items.is_empty() || found.next.is_none() {
+                return Ok(Part { items, next: found.next });
+            }
+            page.token = found.next;
+        }
+        Ok(Part { items: Vec::new(), next: page.token })
+    }
+
+    async fn executions_part(
+        self: &Arc<Self>,
+        managed: &Managed,
+        query: &ExecutionsQuery,
+        mut page: PageRequest,
+        call: Call,
+    ) -> Result<Part<Arc<Execution>>, Error> {
+        let test = query.scope.test.as_ref();
+        let hint = query.filter.as_ref().map_or_else(ListHint::default, hint_of);
+        let matches = |execution: &Execution| query.filter.as_ref().is_none_or(|filter| filter.matches(execution));
+        // Runs that were started here and that upstream does not show yet come first.
+        let mut items = if page.token.is_none() { self.not_shown_upstream(managed, test) } else { Vec::new() };
+        items.retain(|execution| matches(execution));
+        items.truncate(page.size);
+        for _ in 0..MAX_EMPTY_PAGES {
+            page.size -= items.len();
+            if page.size == 0 {
+                break;
+            }
+            let found = self.ask(managed, managed.setup.backend.list_executions(&call, test, &page, &hint).await)?;
+            let rows: Vec<_> = found.items.into_iter().filter_map(|row| self.better(managed, row)).collect();
+            let rows = self.resolve_rows(rows, &call).await;
+            items.extend(rows.into_iter().filter(|execution| matches(execution)));
+            page.token = found.next;
+            if !items.is_empty() || page.token.is_none() {
+                break;
+            }
+        }
+        Ok(Part { items, next: page.token })
+    }
+
+    /// Unfinished executions with a minted name whose run was not found upstream yet.
+    fn not_shown_upstream(&self, managed: &Managed, test: Option<&TestId>) -> Vec<Arc<Execution>> {
+        let table = self.table();
+        let mut found: Vec<_> = table
+            .entries()
+            .filter(|(name, entry)| {
+                name.backend == managed.id
+                    && test.is_none_or(|test| name.test == *test)
+                    && name.execution.is_minted()
+                    && entry.record.execution.upstream_id.is_empty()
+            })
+            .map(|(_, entry)| entry.execution())
+            .collect();
+        found.sort_by_key(|execution| std::cmp::Reverse(execution.create_time));
+        found
+    }
+
+    /// A listed row with what is known here: what is done stays, the rest takes the row in.
+    fn better(&self, managed: &Managed, row: Listed) -> Option<Arc<Execution>> {
+        let test = TestName { backend: managed.id.clone(), test: row.test };
+        let name = self.canonical(&test.execution(row.execution)).ok()?;
+        let known = self.known(&name).ok()?;
+        match known {
+            Some(known) if known.is_done() || row.observation.state == State::Settling && known.state == State::Settling => {
+                Some(known)
+            }
+            _ => Some(self.absorb(&name, row.observation, |_, _| {})),
+        }
+    }
+
+    /// Settles the rows that need another call, as far as time and budget allow.
+    async fn resolve_rows(self: &Arc<Self>, mut rows: Vec<Arc<Execution>>, call: &Call) -> Vec<Arc<Execution>> {
+        let deadline = (Instant::now() + RESOLVE_WITHIN).min(call.deadline - Duration::from_millis(500));
+        let call = Call { deadline, ..call.clone() };
+        let mut open: Vec<usize> =
+            rows.iter().enumerate().filter(|(_, row)| row.state == State::Settling).map(|(at, _)| at).rev().collect();
+        let mut reads = FuturesUnordered::new();
+        loop {
+            while reads.len() < RESOLVE_CONCURRENCY
+                && Instant::now() < deadline
+                && let Some(at) = open.pop()
+            {
+                let (name, call) = (rows[at].name.clone(), call.clone());
+                reads.push(async move { (at, self.read(&name, &call).await) });
+            }
+            match reads.next().await {
+                Some((at, Ok(execution))) => rows[at] = execution,
+                Some((_, Err(error))) if matches!(error.kind, ErrorKind::BackendBudgetExhausted) => open.clear(),
+                Some((_, Err(_))) => {}
+                None => return rows,
+            }
+        }
+    }
+}
+
+/// What a filter allows upstream to leave out.
+pub(super) fn hint_of(filter: &Filter) -> ListHint {
+    ListHint {
+        unfinished_only: filter.unfinished_only(),
+        created_from: filter.created_lower_bound(),
+        ended_from: filter.end_time_lower_bound(),
+    }
+}

@@ -1,0 +1,337 @@
+//! Brings an execution up to date: one upstream read however many want it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::table::Reading;
+use super::{DEFAULT_STALENESS, Error, Inner, planner};
+use crate::backend::{BackendError, Call, ErrorKind, Target};
+use crate::model::id::LooseExecutionName;
+use crate::model::{Execution, ExecutionId, ExecutionName, Kind, Observation};
+use crate::store::Record;
+
+impl Inner {
+    /// The name under which an execution is known: the minted one where upstream's id was given.
+    pub(super) fn canonical(&self, name: &ExecutionName) -> Result<ExecutionName, Error> {
+        self.managed(&name.backend)?;
+        if let Some(minted) = self.table().alias(name) {
+            return Ok(minted);
+        }
+        if self.table().get(name).is_some() {
+            return Ok(name.clone());
+        }
+        Ok(self.store.resolve_alias(name)?.unwrap_or_else(|| name.clone()))
+    }
+
+    /// As [`Self::canonical`], for a name whose test may be `-`.
+    pub(super) async fn resolve(&self, name: &LooseExecutionName, call: &Call) -> Result<ExecutionName, Error> {
+        let LooseExecutionName { backend, test, execution } = name;
+        let managed = self.managed(backend)?;
+        if let Some(test) = test {
+            let name = ExecutionName { backend: backend.clone(), test: test.clone(), execution: execution.clone() };
+            return self.canonical(&name);
+        }
+        if managed.kind != Kind::AmazonLexV2 {
+            let rule = "`tests/-` is accepted for Lex only: name the test";
+            return Err(Error::backend(backend, BackendError::new(ErrorKind::FieldInvalid("name"), rule)));
+        }
+        let known = self.table().entries().find_map(|(known, _)| {
+            (known.backend == *backend && known.execution == *execution).then(|| known.clone())
+        });
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let observation =
+            self.ask(managed, managed.setup.backend.observe(call, &untold(None, execution.clone())).await)?;
+        let test = observation.test.clone().ok_or_else(|| {
+            let error = BackendError::new(ErrorKind::UpstreamInvalidResponse, "the answer does not say of which test");
+            Error::backend(backend, error)
+        })?;
+        let name = ExecutionName { backend: backend.clone(), test, execution: execution.clone() };
+        self.absorb(&name, observation, |_, _| {});
+        Ok(name)
+    }
+
+    /// A state at most `max_staleness` old, or what the defaults allow.
+    pub(super) async fn fresh(
+        self: &Arc<Self>,
+        name: &ExecutionName,
+        max_staleness: Option<Duration>,
+        call: &Call,
+    ) -> Result<Arc<Execution>, Error> {
+        let managed = self.managed(&name.backend)?;
+        let now = Instant::now();
+        if let Some(known) = self.known(name)? {
+            let table = self.table();
+            let entry = table.get(name);
+            let followed = entry.is_some_and(|entry| entry.is_followed(now) && entry.record.execution.observe_time.is_some());
+            let age = entry.and_then(|entry| entry.read_at).map(|read_at| now.duration_since(read_at));
+            let fresh_enough = match max_staleness {
+                None => followed || age.is_some_and(|age| age <= DEFAULT_STALENESS),
+                Some(wanted) => age.is_some_and(|age| age <= wanted && !wanted.is_zero()),
+            };
+            if known.is_done() || fresh_enough {
+                return Ok(known);
+            }
+        } else if name.execution.is_minted() {
+            return Err(Error::NotFound { resource_type: "Execution", name: name.to_string() });
+        }
+        match self.read(name, call).await {
+            Ok(execution) => Ok(execution),
+            Err(BackendError { kind: ErrorKind::DeadlineExceeded, .. }) => Err(Error::DeadlineExceeded),
+            // Seen before: its last state, with the condition that the failed reading left.
+            Err(error) if error.is_gone() => match self.known(name)? {
+                Some(known) if known.observe_time.is_some() => Ok(known),
+                _ => Err(Error::backend(&managed.id, error)),
+            },
+            Err(error) => Err(Error::backend(&managed.id, error)),
+        }
+    }
+
+    /// As [`Self::fresh`], for one of many names that are read side by side.
+    pub(super) async fn fresh_by_name(
+        self: Arc<Self>,
+        name: ExecutionName,
+        max_staleness: Option<Duration>,
+        call: Call,
+    ) -> Result<Arc<Execution>, Error> {
+        let name = self.canonical(&name)?;
+        self.fresh(&name, max_staleness, &call).await
+    }
+
+    /// Makes sure that an execution exists, by what is known or by a read.
+    pub(super) async fn require_known(self: &Arc<Self>, name: &ExecutionName, call: &Call) -> Result<(), Error> {
+        match self.known(name)? {
+            Some(known) if known.observe_time.is_some() => Ok(()),
+            _ => self.fresh(name, None, call).await.map(|_| ()),
+        }
+    }
+
+    /// What is known of an execution, in memory or in the store.
+    pub(super) fn known(&self, name: &ExecutionName) -> Result<Option<Arc<Execution>>, Error> {
+        if let Some(entry) = self.table().get(name) {
+            return Ok(Some(entry.execution()));
+        }
+        Ok(self.store.get(name)?.map(|record| Arc::new(record.execution)))
+    }
+
+    /// Reads an execution from upstream. Joins a reading that is under way; it ends when nobody waits any more.
+    pub(super) async fn read(self: &Arc<Self>, name: &ExecutionName, call: &Call) -> Result<Arc<Execution>, BackendError> {
+        let mut joined;
+        loop {
+            let reading = {
+                let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
+                let mut table = self.table();
+                let now = Instant::now();
+                let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
+                entry.idle_since = now;
+                if let Some(reading) = entry.reading.as_ref().and_then(futures_util::future::WeakShared::upgrade) {
+                    joined = true;
+                    reading
+                } else {
+                    joined = false;
+                    let reading: Reading = Box::pin(self.clone().read_once(name.clone(), call.clone()));
+                    let reading = reading.shared();
+                    entry.reading = reading.downgrade();
+                    reading
+                }
+            };
+            match tokio::time::timeout_at(call.deadline, reading).await {
+                Err(_) => return Err(BackendError::new(ErrorKind::DeadlineExceeded, "the deadline passed")),
+                // Another caller's deadline or budget is not ours.
+                Ok(Err(error))
+                    if joined
+                        && matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted) =>
+                {
+                    self.forget_reading(name);
+                }
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(())) => {
+                    return self
+                        .table()
+                        .get(name)
+                        .map(super::table::Entry::execution)
+                        .ok_or_else(|| BackendError::new(ErrorKind::ResourceNotFound, format!("{name} does not exist")));
+                }
+            }
+        }
+    }
+
+    fn forget_reading(&self, name: &ExecutionName) {
+        if let Some(entry) = self.table().get_mut(name) {
+            entry.reading = None;
+        }
+    }
+
+    async fn read_once(self: Arc<Self>, name: ExecutionName, call: Call) -> Result<(), BackendError> {
+        let target = self.target(&name);
+        let Ok(managed) = self.managed(&name.backend) else {
+            return Err(BackendError::new(ErrorKind::ResourceNotFound, format!("backends/{} does not exist", name.backend)));
+        };
+        let result = managed.setup.backend.observe(&call, &target).await;
+        managed.note(&result, self.clock.now());
+        let result = result.and_then(|observation| match &observation.test {
+            Some(test) if *test != name.test => {
+                let message = format!("{name} does not exist: this execution belongs to another test");
+                Err(BackendError::new(ErrorKind::ResourceNotFound, message).with_resource("Execution", &name.to_string()))
+            }
+            _ => Ok(observation),
+        });
+        match result {
+            Ok(observation) => {
+                self.absorb(&name, observation, |_, _| {});
+                let deadline = managed.setup.tracking_deadline;
+                self.lose_if(&name, |record, clock| clock.since(record.first_seen) > deadline, || {
+                    format!("no end was seen within {} of following it", humantime::format_duration(deadline))
+                });
+                self.forget_reading(&name);
+                Ok(())
+            }
+            Err(error) => {
+                self.note_failure(&name, &error);
+                let deadline = managed.setup.tracking_deadline;
+                self.lose_if(&name, |record, clock| record.followed && clock.since(record.first_seen) > deadline, || {
+                    format!("no end was seen within {} of following it", humantime::format_duration(deadline))
+                });
+                self.forget_reading(&name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a reading in and publishes what it changed. `adjust` runs first, on a fresh record too.
+    pub(super) fn absorb(
+        &self,
+        name: &ExecutionName,
+        observation: Observation,
+        adjust: impl FnOnce(&mut Record, bool),
+    ) -> Arc<Execution> {
+        let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
+        let (now, wall) = (Instant::now(), self.clock.now());
+        let mut table = self.table();
+        let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
+        entry.idle_since = now;
+        entry.read_at = Some(now);
+        entry.failures = 0;
+        entry.retry_after = None;
+        if name.execution.is_minted()
+            && let Ok(id) = ExecutionId::new(&observation.upstream_id)
+        {
+            table.add_alias(name.test_name().execution(id), name.clone());
+        }
+        let state = table.publish(name, &self.store, now, |record| {
+            let first = record.execution.observe_time.is_none();
+            adjust(record, first);
+            record.settling.clone_from(&observation.settling);
+            record.gone_since = None;
+            record.execution.observe(observation, wall) || first
+        });
+        // `entry` above made sure that there is one.
+        state.unwrap_or_else(|| Arc::new(Execution::unread(name.clone())))
+    }
+
+    /// Notes a failed reading: a condition at most, LOST when upstream says twice that it is gone.
+    fn note_failure(&self, name: &ExecutionName, error: &BackendError) {
+        if matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted) {
+            return;
+        }
+        let (now, wall) = (Instant::now(), self.clock.now());
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(name) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        entry.retry_after = error.retry_after;
+        let never_seen = entry.record.execution.observe_time.is_none();
+        let missing = error.is_gone() || error.kind == ErrorKind::ResourceNotFound;
+        if never_seen && missing {
+            // It never existed here: streams that hold its name are told, and it is not polled again.
+            entry.record.execution.note_trouble(error.kind.reason(), &error.message, wall);
+            let state = Arc::new(entry.record.execution.clone());
+            let position = self.store.next_position();
+            for subscriber in &entry.subscribers {
+                subscriber.remove(&state, position);
+            }
+            table.drop_entry(name);
+            return;
+        }
+        let gone = error.is_gone();
+        table.publish(name, &self.store, now, |record| {
+            if gone {
+                let since = *record.gone_since.get_or_insert(wall);
+                if wall - since >= planner::GONE_AFTER {
+                    return record.execution.lose("upstream no longer knows it", wall);
+                }
+            } else {
+                record.gone_since = None;
+            }
+            record.execution.note_trouble(error.kind.reason(), &error.message, wall)
+        });
+    }
+
+    fn lose_if(
+        &self,
+        name: &ExecutionName,
+        due: impl FnOnce(&Record, &crate::model::Clock) -> bool,
+        why: impl FnOnce() -> String,
+    ) {
+        let (now, wall) = (Instant::now(), self.clock.now());
+        self.table().publish(name, &self.store, now, |record| {
+            due(record, &self.clock) && record.execution.lose(why(), wall)
+        });
+    }
+
+    /// What the adapter needs to know for a read.
+    pub(super) fn target(&self, name: &ExecutionName) -> Target {
+        let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
+        let table = self.table();
+        let record = table.get(name).map(|entry| &entry.record).or(known.as_ref());
+        let mut target = untold(Some(name.test.clone()), name.execution.clone());
+        let Some(record) = record else { return target };
+        let execution = &record.execution;
+        target.upstream_id = Some(execution.upstream_id.clone())
+            .filter(|id| !id.is_empty() && id.as_str() != name.execution.as_str());
+        target.create_time = execution.create_time;
+        target.stop_requested = execution.stop_request_time.is_some();
+        target.settling.clone_from(&record.settling);
+        target.first_seen = Some(record.first_seen);
+        target.counts = execution.counts;
+        target.want_counts = true;
+        if name.execution.is_minted() && target.upstream_id.is_none() {
+            let mut claimed = table.claimed(&name.test_name(), name);
+            drop(table);
+            let stored = self.store.claimed_upstream_ids(&name.test_name()).unwrap_or_default();
+            claimed.extend(stored.into_iter().map(|claim| claim.execution.as_str().to_owned()));
+            target.claimed = claimed.into();
+        }
+        target
+    }
+
+    pub(super) fn unread(&self, name: &ExecutionName) -> Record {
+        Record {
+            execution: Execution::unread(name.clone()),
+            settling: None,
+            first_seen: self.clock.now(),
+            gone_since: None,
+            followed: false,
+            position: 0,
+        }
+    }
+}
+
+/// A target of which only the name is known.
+fn untold(test: Option<crate::model::TestId>, execution: ExecutionId) -> Target {
+    Target {
+        test,
+        execution,
+        upstream_id: None,
+        create_time: None,
+        stop_requested: false,
+        settling: None,
+        claimed: Arc::from([]),
+        want_counts: true,
+        first_seen: None,
+        counts: None,
+    }
+}

@@ -1,0 +1,208 @@
+//! What one stream has yet to send: one slot an execution, newest wins, so memory is bounded by the selection.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::model::filter::Filter;
+use crate::model::{Execution, ExecutionName, Scope, Timestamp};
+
+/// The most executions that one stream may select.
+pub const MAX_SELECTION: usize = 10_000;
+
+/// What a stream selects.
+#[derive(Debug)]
+pub enum Selection {
+    /// These executions.
+    Names,
+    /// What lies in a scope, passes the filter, and is unfinished or ended after `from`.
+    Parent {
+        /// Where.
+        scope: Scope,
+        /// Which of it.
+        filter: Option<Filter>,
+        /// Older ends are not selected.
+        from: Timestamp,
+    },
+}
+
+impl Selection {
+    /// Whether a state belongs to the selection.
+    pub(super) fn matches(&self, execution: &Execution) -> bool {
+        match self {
+            Self::Names => true,
+            Self::Parent { scope, filter, from } => {
+                scope.contains(&execution.name)
+                    && (!execution.is_done() || execution.end_time.is_none_or(|end| end >= *from))
+                    && filter.as_ref().is_none_or(|filter| filter.matches(execution))
+            }
+        }
+    }
+}
+
+/// Why an update is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// It is in the selection.
+    Changed,
+    /// It left the selection.
+    Removed,
+}
+
+/// An update ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Why.
+    pub change: Change,
+    /// The whole state.
+    pub execution: Arc<Execution>,
+    /// Where it stands in the order of all changes.
+    pub position: u64,
+    /// How many updates it stands for beyond itself.
+    pub coalesced: i32,
+}
+
+/// The shared half of a stream: publishers offer, the stream takes.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    pub(super) selection: Selection,
+    queue: Mutex<Queue>,
+    pub(super) ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<ExecutionName>,
+    slots: HashMap<ExecutionName, Update>,
+    /// The unsent updates by their place in the order of all changes.
+    unsent: BTreeMap<u64, ExecutionName>,
+    /// The last place that was offered.
+    latest: u64,
+    /// What the stream was told of and still believes selected.
+    members: HashSet<ExecutionName>,
+    overflowed: bool,
+}
+
+impl Subscriber {
+    pub(super) fn new(selection: Selection) -> Self {
+        Self { selection, queue: Mutex::default(), ready: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics while the lock is held, so a poisoned one still holds a whole queue.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the stream knows an execution (it was in its snapshot).
+    pub(super) fn admit(&self, name: &ExecutionName) {
+        self.lock().members.insert(name.clone());
+    }
+
+    /// Queues a state, if it concerns the stream.
+    pub(super) fn offer(&self, execution: &Arc<Execution>, position: u64) {
+        let selected = self.selection.matches(execution);
+        let mut queue = self.lock();
+        let change = if selected {
+            if queue.members.len() >= MAX_SELECTION && !queue.members.contains(&execution.name) {
+                queue.overflowed = true;
+                drop(queue);
+                self.ready.notify_one();
+                return;
+            }
+            if execution.is_done() {
+                // It never changes again, so it can't leave the selection either.
+                queue.members.remove(&execution.name);
+            } else {
+                queue.members.insert(execution.name.clone());
+            }
+            Change::Changed
+        } else if queue.members.remove(&execution.name) {
+            Change::Removed
+        } else {
+            return;
+        };
+        queue.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    /// Whether an execution could ever belong to the selection.
+    pub(super) fn concerns(&self, name: &ExecutionName) -> bool {
+        match &self.selection {
+            Selection::Names => true,
+            Selection::Parent { scope, .. } => scope.contains(name),
+        }
+    }
+
+    /// Queues a state as it is, whatever the members: what a resumed stream missed.
+    pub(super) fn catch_up(&self, execution: &Arc<Execution>, position: u64) {
+        let change = if self.selection.matches(execution) { Change::Changed } else { Change::Removed };
+        let mut queue = self.lock();
+        if change == Change::Changed {
+            queue.members.insert(execution.name.clone());
+        }
+        queue.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
+    }
+
+    /// Queues the news that an execution does not exist after all.
+    pub(super) fn remove(&self, execution: &Arc<Execution>, position: u64) {
+        let mut queue = self.lock();
+        queue.members.remove(&execution.name);
+        queue.put(Update { change: Change::Removed, execution: execution.clone(), position, coalesced: 0 });
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    /// Takes the oldest update that `hold` does not keep back.
+    pub(super) fn take(&self, mut hold: impl FnMut(&Update) -> bool) -> Option<Update> {
+        let mut queue = self.lock();
+        let at = queue.order.iter().position(|name| queue.slots.get(name).is_some_and(|update| !hold(update)))?;
+        let name = queue.order.remove(at)?;
+        let update = queue.slots.remove(&name)?;
+        queue.unsent.remove(&update.position);
+        Some(update)
+    }
+
+    /// Everything up to this place was taken; `floor` is what the opening covered.
+    pub(super) fn taken_up_to(&self, floor: u64) -> u64 {
+        let queue = self.lock();
+        match queue.unsent.first_key_value() {
+            Some((first, _)) => first.saturating_sub(1).min(queue.latest.max(floor)),
+            None => queue.latest.max(floor),
+        }
+    }
+
+    /// Whether an update of an execution waits to be taken.
+    pub(super) fn is_queued(&self, name: &ExecutionName) -> bool {
+        self.lock().slots.contains_key(name)
+    }
+
+    /// Whether the selection outgrew [`MAX_SELECTION`].
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.lock().overflowed
+    }
+
+    /// The executions that the stream believes selected.
+    pub(super) fn members(&self) -> Vec<ExecutionName> {
+        self.lock().members.iter().cloned().collect()
+    }
+}
+
+impl Queue {
+    fn put(&mut self, mut update: Update) {
+        let name = update.execution.name.clone();
+        if let Some(unsent) = self.slots.get(&name) {
+            if unsent.position >= update.position {
+                return;
+            }
+            update.coalesced = unsent.coalesced.saturating_add(1);
+            self.unsent.remove(&unsent.position);
+        } else {
+            self.order.push_back(name.clone());
+        }
+        self.unsent.insert(update.position, name.clone());
+        self.latest = self.latest.max(update.position);
+        self.slots.insert(name, update);
+    }
+}

@@ -1,0 +1,235 @@
+//! Everything that is known in memory, under one short lock: entries, who watches them, what changed in which order.
+//!
+//! Publishing and subscribing both happen under the lock, so a snapshot and the changes after it have no gap.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, WeakShared};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::subscription::Subscriber;
+use crate::backend::BackendError;
+use crate::model::{Execution, ExecutionName, TestName};
+use crate::store::{Record, Store};
+
+/// How long a state stays in memory, and a watched execution stays followed, after the last one left.
+pub(super) const LINGER: Duration = Duration::from_secs(60);
+/// How long what changed is remembered for resuming streams.
+pub(super) const TOMBSTONES: Duration = Duration::from_secs(3600);
+/// The most entries that nobody follows, kept for the next read.
+const MAX_IDLE_ENTRIES: usize = 10_000;
+
+/// A reading under way, shared by all who want it.
+pub(super) type Reading = BoxFuture<'static, Result<(), BackendError>>;
+
+/// One execution in memory.
+pub(super) struct Entry {
+    /// What the store has, or will have.
+    pub(super) record: Record,
+    /// The state as last published; waiters hold receivers.
+    pub(super) published: watch::Sender<Arc<Execution>>,
+    /// When upstream last answered for it.
+    pub(super) read_at: Option<Instant>,
+    /// Streams and waits that hold it.
+    pub(super) followers: u32,
+    /// When the last of them left, or the entry was last used.
+    pub(super) idle_since: Instant,
+    /// Since when it has been followed without a break.
+    pub(super) followed_since: Option<Instant>,
+    /// Streams by name.
+    pub(super) subscribers: Vec<Arc<Subscriber>>,
+    /// A reading under way.
+    pub(super) reading: Option<WeakShared<Reading>>,
+    /// Readings that failed in a row.
+    pub(super) failures: u32,
+    /// Upstream's hint with the last failure.
+    pub(super) retry_after: Option<Duration>,
+    /// The smallest `max_staleness` asked for by a watcher.
+    pub(super) wanted_staleness: Option<Duration>,
+    /// When the poller reads it next; older places in its queue are void.
+    pub(super) due: Option<Instant>,
+    /// Whether the poller is reading it now.
+    pub(super) polling: bool,
+    /// The request id of the stop that was accepted here.
+    pub(super) stop_request_id: Option<String>,
+}
+
+impl Entry {
+    fn new(record: Record, now: Instant) -> Self {
+        let published = watch::Sender::new(Arc::new(record.execution.clone()));
+        Self {
+            record,
+            published,
+            read_at: None,
+            followers: 0,
+            idle_since: now,
+            followed_since: None,
+            subscribers: Vec::new(),
+            reading: None,
+            failures: 0,
+            retry_after: None,
+            wanted_staleness: None,
+            due: None,
+            polling: false,
+            stop_request_id: None,
+        }
+    }
+
+    /// The state as last published.
+    pub(super) fn execution(&self) -> Arc<Execution> {
+        self.published.borrow().clone()
+    }
+
+    /// Whether it is to be polled: not done, and started here, watched, or watched until a moment ago.
+    pub(super) fn is_followed(&self, now: Instant) -> bool {
+        !self.record.execution.is_done()
+            && (self.record.followed
+                || self.followers > 0
+                || (self.followed_since.is_some() && now.duration_since(self.idle_since) < LINGER))
+    }
+}
+
+/// All entries, all streams by parent, and the order of changes.
+pub(super) struct Table {
+    entries: HashMap<ExecutionName, Entry>,
+    /// Upstream's name of an execution -> the minted name it is listed under.
+    aliases: HashMap<ExecutionName, ExecutionName>,
+    /// Streams by parent.
+    parents: Vec<Arc<Subscriber>>,
+    /// Position -> what changed there; only the latest position of each execution.
+    changes: BTreeMap<u64, (ExecutionName, Instant)>,
+    /// Positions up to this one are no longer remembered.
+    forgotten: u64,
+}
+
+impl Table {
+    pub(super) fn new(position: u64) -> Self {
+        Self {
+            entries: HashMap::new(),
+            aliases: HashMap::new(),
+            parents: Vec::new(),
+            changes: BTreeMap::new(),
+            forgotten: position,
+        }
+    }
+
+    pub(super) fn get(&self, name: &ExecutionName) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &ExecutionName) -> Option<&mut Entry> {
+        self.entries.get_mut(name)
+    }
+
+    /// The entry of a name, made from `record` where there is none.
+    pub(super) fn entry(&mut self, record: impl FnOnce() -> Record, name: &ExecutionName, now: Instant) -> &mut Entry {
+        self.entries.entry(name.clone()).or_insert_with(|| Entry::new(record(), now))
+    }
+
+    /// Forgets an entry, as for a name that turned out not to exist.
+    pub(super) fn drop_entry(&mut self, name: &ExecutionName) {
+        self.entries.remove(name);
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&ExecutionName, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The minted name behind upstream's name, or the name itself.
+    pub(super) fn alias(&self, name: &ExecutionName) -> Option<ExecutionName> {
+        self.aliases.get(name).cloned()
+    }
+
+    pub(super) fn add_alias(&mut self, upstream: ExecutionName, minted: ExecutionName) {
+        self.aliases.insert(upstream, minted);
+    }
+
+    /// Changes an entry's record; where `change` says so, gives the new state a revision and a position, saves it,
+    /// and hands it to everyone who follows it.
+    pub(super) fn publish(
+        &mut self,
+        name: &ExecutionName,
+        store: &Store,
+        now: Instant,
+        change: impl FnOnce(&mut Record) -> bool,
+    ) -> Option<Arc<Execution>> {
+        let entry = self.entries.get_mut(name)?;
+        let changed = change(&mut entry.record);
+        if changed {
+            self.changes.remove(&entry.record.position);
+            entry.record.execution.revision = store.next_revision();
+            entry.record.position = store.next_position();
+            self.changes.insert(entry.record.position, (name.clone(), now));
+        }
+        let state = Arc::new(entry.record.execution.clone());
+        entry.published.send_replace(state.clone());
+        if changed {
+            if entry.record.followed || state.is_done() {
+                store.save(entry.record.clone());
+            }
+            let position = entry.record.position;
+            for subscriber in entry.subscribers.iter().chain(&self.parents) {
+                subscriber.offer(&state, position);
+            }
+        }
+        Some(state)
+    }
+
+    /// Registers a stream by names. Call under the same lock as reading their states.
+    pub(super) fn subscribe_name(&mut self, name: &ExecutionName, subscriber: &Arc<Subscriber>) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.subscribers.push(subscriber.clone());
+        }
+    }
+
+    /// Registers a stream by parent.
+    pub(super) fn subscribe_parent(&mut self, subscriber: &Arc<Subscriber>) {
+        self.parents.push(subscriber.clone());
+    }
+
+    /// Forgets a stream.
+    pub(super) fn unsubscribe(&mut self, names: &[ExecutionName], subscriber: &Arc<Subscriber>) {
+        for name in names {
+            if let Some(entry) = self.entries.get_mut(name) {
+                entry.subscribers.retain(|other| !Arc::ptr_eq(other, subscriber));
+            }
+        }
+        self.parents.retain(|other| !Arc::ptr_eq(other, subscriber));
+    }
+
+    /// What changed after a position, oldest first; `None` where that is no longer known.
+    pub(super) fn changed_since(&self, position: u64) -> Option<Vec<ExecutionName>> {
+        (position >= self.forgotten)
+            .then(|| self.changes.range(position.saturating_add(1)..).map(|(_, (name, _))| name.clone()).collect())
+    }
+
+    /// Lets go of what nobody follows and of changes too old to resume from.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        while let Some(oldest) = self.changes.first_entry()
+            && now.duration_since(oldest.get().1) > TOMBSTONES
+        {
+            self.forgotten = *oldest.key();
+            oldest.remove();
+        }
+        let idle = |entry: &Entry| entry.followers == 0 && !entry.is_followed(now) && !entry.polling;
+        let crowded = self.entries.len() > MAX_IDLE_ENTRIES;
+        self.entries.retain(|_, entry| !idle(entry) || (!crowded && now.duration_since(entry.idle_since) < LINGER));
+        let entries = &self.entries;
+        self.aliases.retain(|_, minted| entries.contains_key(minted));
+    }
+
+    /// Upstream ids of a test's runs that belong to executions other than `name`.
+    pub(super) fn claimed(&self, test: &TestName, name: &ExecutionName) -> Vec<String> {
+        self.entries
+            .iter()
+            .filter(|(other, entry)| {
+                *other != name && other.test_name() == *test && !entry.record.execution.upstream_id.is_empty()
+            })
+            .filter(|(other, entry)| other.execution.is_minted() || !entry.record.execution.creator.is_empty())
+            .map(|(_, entry)| entry.record.execution.upstream_id.clone())
+            .collect()
+    }
+}

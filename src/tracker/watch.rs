@@ -1,0 +1,371 @@
+//! Following: streams and waits over what the table publishes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::discovery::Discovery;
+use super::lists::hint_of;
+use super::subscription::{MAX_SELECTION, Selection, Subscriber, Update};
+use super::{Error, Inner, Tracker};
+use crate::backend::{Call, ErrorKind, Priority};
+use crate::model::filter::Filter;
+use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp};
+
+/// How long an opening waits for upstream.
+const OPEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a stream asks to follow.
+#[derive(Debug)]
+pub struct WatchRequest {
+    /// These executions, where `parent` is not given.
+    pub names: Vec<ExecutionName>,
+    /// A live selection.
+    pub parent: Option<(Scope, Option<Filter>)>,
+    /// Where an earlier stream of the same selection ended.
+    pub resume: Option<Resume>,
+    /// A token was given that is not honoured: what the client knows is to be dropped.
+    pub reset: bool,
+    /// Poll at least this often, if the quota allows.
+    pub max_staleness: Option<Duration>,
+}
+
+/// Where an earlier stream ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Resume {
+    /// The position of the last update that was processed.
+    pub position: u64,
+    /// When the first stream of the token began.
+    pub opened_at: Timestamp,
+}
+
+/// Keeps an execution followed while it is held.
+#[derive(Debug)]
+pub struct Follow {
+    tracker: Tracker,
+    name: ExecutionName,
+}
+
+/// An open stream. Dropping it lets go of everything.
+#[derive(Debug)]
+pub struct Watch {
+    tracker: Tracker,
+    subscriber: Arc<Subscriber>,
+    follows: Vec<Follow>,
+    discoveries: Vec<Arc<Discovery>>,
+    /// What to send first, as SNAPSHOT; empty for a resumed stream, whose missed changes are queued.
+    pub snapshot: Vec<Arc<Execution>>,
+    /// Everything up to here is in the snapshot or the queue.
+    pub position: u64,
+    /// The token was not honoured.
+    pub reset: bool,
+    /// When the first stream of the token began.
+    pub opened_at: Timestamp,
+    /// As granted after quota.
+    pub max_staleness: Option<Duration>,
+}
+
+impl Tracker {
+    /// Follows an execution and returns its states as they change.
+    ///
+    /// # Errors
+    /// It does not exist, or could not be read.
+    pub async fn follow(
+        &self,
+        name: &ExecutionName,
+        call: &Call,
+    ) -> Result<(Follow, tokio::sync::watch::Receiver<Arc<Execution>>), Error> {
+        let name = self.0.canonical(name)?;
+        self.0.require_known(&name, call).await?;
+        let follow = self.0.hold(self, &name, None)?;
+        let states = self.0.table().get(&name).map(|entry| entry.published.subscribe());
+        states.map(|states| (follow, states)).ok_or_else(|| not_found(&name))
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// Backends that are not configured, names that are missing, a selection that is too large.
+    pub async fn watch(&self, request: WatchRequest, caller: &Arc<str>) -> Result<Watch, Error> {
+        let open_by = Instant::now() + OPEN_WITHIN;
+        let call = Call { deadline: open_by, priority: Priority::Read, caller: caller.clone() };
+        let opened_at = request.resume.map_or_else(|| self.0.clock.now(), |resume| resume.opened_at);
+        match request.parent {
+            None => self.watch_names(request, &call, opened_at).await,
+            Some((scope, filter)) => {
+                let (resume, reset, staleness) = (request.resume, request.reset, request.max_staleness);
+                self.watch_parent(scope, filter, resume, reset, staleness, open_by, opened_at).await
+            }
+        }
+    }
+
+    async fn watch_names(&self, request: WatchRequest, call: &Call, opened_at: Timestamp) -> Result<Watch, Error> {
+        let inner = &self.0;
+        let mut missing = Vec::new();
+        let mut names = Vec::with_capacity(request.names.len());
+        for (at, name) in request.names.iter().enumerate() {
+            match inner.canonical(name) {
+                Ok(name) => names.push((at, name)),
+                Err(Error::NotFound { name, .. }) => missing.push((at, name)),
+                Err(error) => return Err(error),
+            }
+        }
+        let reads = names.iter().map(|(at, name)| async move { (*at, name, inner.require_known(name, call).await) });
+        for (at, name, result) in futures_util::future::join_all(reads).await {
+            match result {
+                Ok(()) | Err(Error::DeadlineExceeded) => {}
+                Err(Error::Backend { error, .. })
+                    if error.is_gone() || error.kind == ErrorKind::ResourceNotFound =>
+                {
+                    missing.push((at, name.to_string()));
+                }
+                Err(Error::NotFound { .. }) => missing.push((at, name.to_string())),
+                // It could not be read in time: it opens with what is known, and its poller tells the rest.
+                Err(Error::Backend { error, .. }) => inner.note_opening_trouble(name, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        if !missing.is_empty() {
+            missing.sort();
+            return Err(Error::NamesNotFound(missing));
+        }
+        let mut names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
+        names.sort();
+        names.dedup();
+        let follows = names
+            .iter()
+            .map(|name| inner.hold(self, name, request.max_staleness))
+            .collect::<Result<Vec<_>, _>>()?;
+        let subscriber = Arc::new(Subscriber::new(Selection::Names));
+        let mut table = inner.table();
+        for name in &names {
+            table.subscribe_name(name, &subscriber);
+        }
+        let states: Vec<_> =
+            names.iter().filter_map(|name| table.get(name).map(|entry| (entry.execution(), entry.record.position))).collect();
+        let position = inner.store.next_position();
+        let missed = request.resume.map(|resume| table.changed_since(resume.position));
+        drop(table);
+        let (snapshot, reset) = match missed {
+            Some(Some(missed)) => {
+                for (execution, position) in states.iter().filter(|(execution, _)| missed.contains(&execution.name)) {
+                    subscriber.catch_up(execution, *position);
+                }
+                (Vec::new(), false)
+            }
+            Some(None) => (states, true),
+            None => (states, request.reset),
+        };
+        let snapshot: Vec<_> = snapshot.into_iter().map(|(execution, _)| execution).collect();
+        let max_staleness = inner.grant(request.max_staleness, names.iter().map(|name| &name.backend));
+        Ok(Watch {
+            tracker: self.clone(),
+            subscriber,
+            follows,
+            discoveries: Vec::new(),
+            snapshot,
+            position,
+            reset,
+            opened_at,
+            max_staleness,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn watch_parent(
+        &self,
+        scope: Scope,
+        filter: Option<Filter>,
+        resume: Option<Resume>,
+        reset: bool,
+        max_staleness: Option<Duration>,
+        open_by: Instant,
+        opened_at: Timestamp,
+    ) -> Result<Watch, Error> {
+        let inner = &self.0;
+        let backends: Vec<_> = match &scope.backend {
+            Some(id) => vec![inner.managed(id)?.clone()],
+            None => inner.backends.clone(),
+        };
+        let capable = |managed: &&Arc<super::Managed>| managed.setup.backend.info().capabilities.list_executions;
+        let discoveries: Vec<_> = backends
+            .iter()
+            .filter(capable)
+            .map(|managed| inner.discover(managed, scope.test.as_ref()))
+            .collect();
+        let older_ends = filter.as_ref().and_then(Filter::end_time_lower_bound);
+        let looks = futures_util::future::join_all(discoveries.iter().map(|discovery| discovery.first_look()));
+        // A slow upstream is named as unreachable; what it has comes as CHANGED.
+        drop(tokio::time::timeout_at(open_by, looks).await);
+        if let (Some(filter), Some(_)) = (&filter, older_ends) {
+            let hint = hint_of(filter);
+            let looks = backends.iter().map(|managed| inner.look(managed, scope.test.as_ref(), &hint, open_by));
+            drop(tokio::time::timeout_at(open_by, futures_util::future::join_all(looks)).await);
+        }
+        let from = older_ends.map_or(opened_at, |bound| bound.min(opened_at));
+        let subscriber = Arc::new(Subscriber::new(Selection::Parent { scope, filter, from }));
+        let mut table = inner.table();
+        let states: Vec<_> = table
+            .entries()
+            .map(|(_, entry)| (entry.execution(), entry.record.position))
+            .filter(|(execution, _)| execution.observe_time.is_some() && subscriber.selection.matches(execution))
+            .collect();
+        if states.len() > MAX_SELECTION {
+            return Err(Error::SelectionTooLarge(MAX_SELECTION));
+        }
+        for (execution, _) in states.iter().filter(|(execution, _)| !execution.is_done()) {
+            subscriber.admit(&execution.name);
+        }
+        let missed = resume.map(|resume| table.changed_since(resume.position));
+        table.subscribe_parent(&subscriber);
+        let position = inner.store.next_position();
+        let (snapshot, reset) = match missed {
+            Some(Some(missed)) => {
+                for name in missed {
+                    if let Some(entry) = table.get(&name)
+                        && subscriber.concerns(&name)
+                    {
+                        subscriber.catch_up(&entry.execution(), entry.record.position);
+                    }
+                }
+                (Vec::new(), false)
+            }
+            Some(None) => (states, true),
+            None => (states, reset),
+        };
+        drop(table);
+        let max_staleness = inner.grant(max_staleness, backends.iter().map(|managed| &managed.id));
+        Ok(Watch {
+            tracker: self.clone(),
+            subscriber,
+            follows: Vec::new(),
+            discoveries,
+            snapshot: snapshot.into_iter().map(|(execution, _)| execution).collect(),
+            position,
+            reset,
+            opened_at,
+            max_staleness,
+        })
+    }
+}
+
+impl Watch {
+    /// Takes the oldest update that `hold` does not keep back.
+    pub fn take(&self, hold: impl FnMut(&Update) -> bool) -> Option<Update> {
+        self.subscriber.take(hold)
+    }
+
+    /// Everything up to this place in the order of changes was taken.
+    pub fn taken_up_to(&self) -> u64 {
+        self.subscriber.taken_up_to(self.position)
+    }
+
+    /// The names that the stream still has to see ended, and how many of them it saw end before it was resumed.
+    pub fn awaited(&self) -> (HashSet<ExecutionName>, usize) {
+        let table = self.tracker.0.table();
+        let resumed = self.snapshot.is_empty();
+        let ended_before = |name: &ExecutionName| {
+            resumed
+                && table.get(name).is_some_and(|entry| entry.record.execution.is_done())
+                && !self.subscriber.is_queued(name)
+        };
+        let (before, awaited): (Vec<_>, Vec<_>) =
+            self.follows.iter().map(|follow| &follow.name).partition(|name| ended_before(name));
+        (awaited.into_iter().cloned().collect(), before.len())
+    }
+
+    /// Waits until there may be something to take.
+    pub async fn ready(&self) {
+        self.subscriber.ready.notified().await;
+    }
+
+    /// Whether the selection outgrew its limit.
+    pub fn has_overflowed(&self) -> bool {
+        self.subscriber.has_overflowed()
+    }
+
+    /// Backends whose last look failed or that were not read yet.
+    pub fn unreachable(&self) -> Vec<BackendId> {
+        self.discoveries.iter().filter(|look| !look.is_healthy()).map(|look| look.backend.clone()).collect()
+    }
+
+    /// The worst staleness among the selected that are not done.
+    pub fn oldest_observe_time(&self) -> Option<Timestamp> {
+        let members = self.subscriber.members();
+        let table = self.tracker.0.table();
+        self.follows
+            .iter()
+            .map(|follow| &follow.name)
+            .chain(&members)
+            .filter_map(|name| table.get(name))
+            .filter(|entry| !entry.record.execution.is_done())
+            .filter_map(|entry| entry.record.execution.observe_time)
+            .min()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let names: Vec<_> = self.follows.iter().map(|follow| follow.name.clone()).collect();
+        self.tracker.0.table().unsubscribe(&names, &self.subscriber);
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        if let Some(entry) = self.tracker.0.table().get_mut(&self.name) {
+            entry.followers = entry.followers.saturating_sub(1);
+            entry.idle_since = Instant::now();
+            if entry.followers == 0 {
+                entry.wanted_staleness = None;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Holds an execution followed. It must be known, or about to be.
+    fn hold(
+        self: &Arc<Self>,
+        tracker: &Tracker,
+        name: &ExecutionName,
+        wanted_staleness: Option<Duration>,
+    ) -> Result<Follow, Error> {
+        let known = self.store.get(name)?;
+        let now = Instant::now();
+        {
+            let mut table = self.table();
+            let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
+            entry.followers += 1;
+            entry.idle_since = now;
+            entry.wanted_staleness = match (entry.wanted_staleness, wanted_staleness) {
+                (Some(known), Some(wanted)) => Some(known.min(wanted)),
+                (known, wanted) => known.or(wanted),
+            };
+        }
+        let follow = Follow { tracker: tracker.clone(), name: name.clone() };
+        let pace = self.managed(&name.backend)?.setup.poll_interval;
+        self.follow_up(name, wanted_staleness.unwrap_or(pace).max(pace));
+        Ok(follow)
+    }
+
+    /// Leaves the reason why a name could not be read in its state.
+    fn note_opening_trouble(&self, name: &ExecutionName, error: &crate::backend::BackendError) {
+        let wall = self.clock.now();
+        self.table().publish(name, &self.store, Instant::now(), |record| {
+            record.execution.note_trouble(error.kind.reason(), &error.message, wall)
+        });
+    }
+
+    /// The staleness that can be promised: never below the slowest backend's pace.
+    fn grant<'a>(&self, wanted: Option<Duration>, backends: impl Iterator<Item = &'a BackendId>) -> Option<Duration> {
+        let floor = backends.filter_map(|id| self.managed(id).ok()).map(|managed| managed.setup.poll_interval).max();
+        wanted.map(|wanted| wanted.max(floor.unwrap_or_default()))
+    }
+}
+
+fn not_found(name: &ExecutionName) -> Error {
+    Error::NotFound { resource_type: "Execution", name: name.to_string() }
+}
