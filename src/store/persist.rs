@@ -1,0 +1,212 @@
+//! The stored form: protobuf, wrapped around the contract's own messages, so that it evolves by protobuf's rules.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use super::record::{Record, StartKey, StartOutcome, StartRecord};
+use crate::model::{Execution, ExecutionName, Settling, TestName, Timestamp};
+use crate::proto::convert::{execution_within, from_time, to_time};
+use crate::proto::v1;
+
+/// The most bytes of one stored execution. More than a reply may have, so that filters see the same labels
+/// after a restart; yet bounded, because upstream decides how long they are.
+const MAX_STORED_EXECUTION_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredRecord {
+    #[prost(message, optional, tag = "1")]
+    execution: Option<v1::Execution>,
+    #[prost(message, optional, tag = "2")]
+    settling: Option<StoredSettling>,
+    #[prost(message, optional, tag = "3")]
+    first_seen: Option<prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    gone_since: Option<prost_types::Timestamp>,
+    #[prost(bool, tag = "5")]
+    followed: bool,
+    #[prost(uint64, tag = "6")]
+    position: u64,
+    /// Microseconds since 1970, by the gateway's clock, when it was first stored as done.
+    #[prost(int64, optional, tag = "7")]
+    done_at: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredSettling {
+    #[prost(message, optional, tag = "1")]
+    since: Option<prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    upstream_status: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredStart {
+    #[prost(string, tag = "1")]
+    caller: String,
+    #[prost(string, tag = "2")]
+    parent: String,
+    #[prost(string, tag = "3")]
+    request_id: String,
+    #[prost(bytes = "vec", tag = "4")]
+    fingerprint: Vec<u8>,
+    #[prost(btree_map = "string, string", tag = "5")]
+    labels: BTreeMap<String, String>,
+    #[prost(string, tag = "6")]
+    token: String,
+    #[prost(message, optional, tag = "7")]
+    time: Option<prost_types::Timestamp>,
+    #[prost(btree_map = "string, string", tag = "8")]
+    upstream_labels: BTreeMap<String, String>,
+    #[prost(string, tag = "9")]
+    test_display_name: String,
+    #[prost(enumeration = "StoredOutcome", tag = "10")]
+    outcome: i32,
+    /// The execution's name, where it was started.
+    #[prost(string, tag = "11")]
+    execution: String,
+    #[prost(oneof = "v1::execution::Details", tags = "17, 18, 19")]
+    details: Option<v1::execution::Details>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+enum StoredOutcome {
+    Unspecified = 0,
+    Sending = 1,
+    Started = 2,
+    NotConfirmed = 3,
+}
+
+/// Stored bytes that make no sense.
+pub(super) type Nonsense = String;
+
+/// A record's bytes; `done_at` is when it was first stored as done.
+pub(super) fn encode_record(record: &Record, done_at: Option<i64>) -> Vec<u8> {
+    let Record { execution, settling, first_seen, gone_since, followed, position } = record;
+    StoredRecord {
+        execution: Some(execution_within(execution, MAX_STORED_EXECUTION_BYTES)),
+        settling: settling.as_ref().map(|Settling { since, upstream_status }| StoredSettling {
+            since: from_time(*since),
+            upstream_status: upstream_status.clone(),
+        }),
+        first_seen: from_time(*first_seen),
+        gone_since: gone_since.and_then(from_time),
+        followed: *followed,
+        position: *position,
+        done_at,
+    }
+    .encode_to_vec()
+}
+
+/// A record from its bytes, and when it was first stored as done.
+pub(super) fn decode_record(bytes: &[u8]) -> Result<(Record, Option<i64>), Nonsense> {
+    let StoredRecord { execution, settling, first_seen, gone_since, followed, position, done_at } =
+        StoredRecord::decode(bytes).map_err(|error| error.to_string())?;
+    let execution = execution.ok_or("a record without its execution")?;
+    let record = Record {
+        execution: Execution::try_from(execution).map_err(|error| error.to_string())?,
+        settling: settling
+            .map(|StoredSettling { since, upstream_status }| {
+                Ok::<_, Nonsense>(Settling { since: time("settling.since", since)?, upstream_status })
+            })
+            .transpose()?,
+        first_seen: time("first_seen", first_seen)?,
+        gone_since: gone_since.map(|moment| time("gone_since", Some(moment))).transpose()?,
+        followed,
+        position,
+    };
+    Ok((record, done_at))
+}
+
+/// A start's bytes.
+pub(super) fn encode_start(start: &StartRecord) -> Vec<u8> {
+    let StartRecord {
+        key: _, // under which the bytes are stored
+        caller,
+        parent,
+        request_id,
+        fingerprint,
+        labels,
+        token,
+        time,
+        details,
+        upstream_labels,
+        test_display_name,
+        outcome,
+    } = start.clone();
+    let (outcome, execution) = match outcome {
+        StartOutcome::Sending => (StoredOutcome::Sending, String::new()),
+        StartOutcome::Started(name) => (StoredOutcome::Started, name.to_string()),
+        StartOutcome::NotConfirmed => (StoredOutcome::NotConfirmed, String::new()),
+    };
+    StoredStart {
+        caller,
+        parent: parent.to_string(),
+        request_id,
+        fingerprint: fingerprint.to_vec(),
+        labels,
+        token,
+        time: from_time(time),
+        upstream_labels,
+        test_display_name,
+        outcome: outcome.into(),
+        execution,
+        details: Some((&details).into()),
+    }
+    .encode_to_vec()
+}
+
+/// A start from its key and bytes.
+pub(super) fn decode_start(key: StartKey, bytes: &[u8]) -> Result<StartRecord, Nonsense> {
+    let stored = StoredStart::decode(bytes).map_err(|error| error.to_string())?;
+    let outcome = match stored.outcome() {
+        StoredOutcome::Sending => StartOutcome::Sending,
+        StoredOutcome::Started => {
+            let name = ExecutionName::parse(&stored.execution).map_err(|error| error.to_string())?;
+            StartOutcome::Started(name)
+        }
+        StoredOutcome::NotConfirmed => StartOutcome::NotConfirmed,
+        StoredOutcome::Unspecified => return Err("a start without an outcome".into()),
+    };
+    let StoredStart {
+        caller,
+        parent,
+        request_id,
+        fingerprint,
+        labels,
+        token,
+        time: at,
+        upstream_labels,
+        test_display_name,
+        outcome: _,
+        execution: _,
+        details,
+    } = stored;
+    Ok(StartRecord {
+        key,
+        caller,
+        parent: TestName::parse(&parent).map_err(|error| error.to_string())?,
+        request_id,
+        fingerprint: fingerprint.try_into().map_err(|_| "a fingerprint of the wrong length")?,
+        labels,
+        token,
+        time: time("time", at)?,
+        details: details
+            .ok_or("a start without details")?
+            .try_into()
+            .map_err(|error: crate::proto::convert::ConvertError| error.to_string())?,
+        upstream_labels,
+        test_display_name,
+        outcome,
+    })
+}
+
+fn time(field: &str, moment: Option<prost_types::Timestamp>) -> Result<Timestamp, Nonsense> {
+    moment.as_ref().and_then(to_time).ok_or_else(|| format!("{field} is not a time"))
+}
+
+/// A moment as indexes order it: microseconds since 1970.
+pub(super) fn micros(time: Timestamp) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
+}
