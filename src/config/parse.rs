@@ -1,0 +1,184 @@
+//! The file as a whole, and every table but `[[backend]]`.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::overrides::Overrides;
+use super::reader::{Report, Section};
+use super::value::{admin_listen, duration, listen, store_path};
+use super::{Config, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
+use crate::telemetry::{self, LogFormat};
+
+mod backend;
+
+pub(super) const DRAIN_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
+pub(super) const DRAIN_TIMEOUT_SPELLED: &str = "from 100ms to 10m";
+pub(super) const RETENTION: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
+pub(super) const RETENTION_SPELLED: &str = "from 1s to 366d";
+
+pub(super) fn config(
+    text: &str,
+    folder: &Path,
+    flags: &Overrides,
+    env: Env<'_>,
+) -> Result<Config, Vec<Problem>> {
+    let report = Report::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        // Only the message: the error's full text quotes the line, which may hold a misplaced secret.
+        report.push(
+            error.span().map(|span| report.line(span.start)),
+            "",
+            format!("not TOML: {}", error.message()),
+        );
+    }
+    if !errors.is_empty() {
+        // What could be recovered of broken TOML would only give problems that are none.
+        return Err(report.into_problems());
+    }
+
+    let root = Section::root(&report, document.get_ref());
+    root.unsupported(&["auth", "limits"]);
+    let (server, listen_lines) = root.table("server").map_or_else(Default::default, server);
+    let (store, store_named) =
+        root.table("store").map_or_else(Default::default, |section| store(section, folder));
+    let telemetry = root.table("telemetry").map_or_else(Default::default, telemetry_section);
+    let backends = backend::backends(root.tables("backend"), folder);
+    root.finish(|_| None);
+
+    let mut config = Config { server, store, telemetry, backends };
+    let applied = flags.apply(&mut config, env, &report);
+    check_exposure(&config.server, &listen_lines, applied.listen, &report);
+    check_duplicates(&config.server, &listen_lines, applied.listen, &report);
+    if !store_named && !applied.store {
+        match default_store(env) {
+            Some(path) => config.store.path = StorePath::File(path),
+            None => report.push(
+                None,
+                "store.path",
+                "is required where neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME says where state belongs",
+            ),
+        }
+    }
+
+    let problems = report.into_problems();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// `[server]`, with the line of each address.
+fn server(section: Section<'_>) -> (ServerConfig, Vec<usize>) {
+    let default = ServerConfig::default();
+    section.unsupported(&["tls", "max_connection_age"]);
+    let mut addresses = Vec::new();
+    let mut lines = Vec::new();
+    for one in section.strings("listen") {
+        match listen(one.text) {
+            Ok(address) => {
+                addresses.push(address);
+                lines.push(one.line);
+            }
+            Err(message) => section.problem_at(one.line, "listen", message),
+        }
+    }
+    let server = ServerConfig {
+        listen: if addresses.is_empty() { default.listen } else { addresses },
+        admin_listen: section.parsed("admin_listen", admin_listen).unwrap_or(default.admin_listen),
+        drain_timeout: section
+            .bounded("drain_timeout", duration, DRAIN_TIMEOUT, DRAIN_TIMEOUT_SPELLED)
+            .unwrap_or(default.drain_timeout),
+        max_connections: section.integer("max_connections", 1..=1_000_000).unwrap_or(default.max_connections),
+        allow_plaintext: section.boolean("allow_plaintext").unwrap_or(default.allow_plaintext),
+        allow_anonymous: section.boolean("allow_anonymous").unwrap_or(default.allow_anonymous),
+    };
+    section.finish(|_| None);
+    (server, lines)
+}
+
+/// `[store]`, and whether it names the path.
+fn store(section: Section<'_>, folder: &Path) -> (StoreConfig, bool) {
+    let default = StoreConfig::default();
+    let named = section.has("path");
+    let path = match section.parsed("path", store_path) {
+        Some(StorePath::File(path)) => StorePath::File(folder.join(path)),
+        Some(StorePath::Memory) | None => StorePath::Memory,
+    };
+    let retention =
+        section.bounded("retention", duration, RETENTION, RETENTION_SPELLED).unwrap_or(default.retention);
+    section.finish(|_| None);
+    (StoreConfig { path, retention }, named)
+}
+
+fn telemetry_section(section: Section<'_>) -> TelemetryConfig {
+    let default = TelemetryConfig::default();
+    section.unsupported(&["otlp_endpoint"]);
+    let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
+    let log_format = section.word("log_format", &formats).unwrap_or(default.log_format);
+    let log_level = section
+        .parsed("log_level", |text| telemetry::check_level(text).map(|()| text.to_owned()))
+        .unwrap_or(default.log_level);
+    section.finish(|_| None);
+    TelemetryConfig { log_format, log_level }
+}
+
+/// The n-th address's place: its line, or the flag or variable it came from.
+fn place(lines: &[usize], source: Option<&'static str>, index: usize) -> (Option<usize>, &'static str) {
+    match source {
+        Some(source) => (None, source),
+        None => (lines.get(index).copied(), "server.listen"),
+    }
+}
+
+/// Without TLS and authentication, only this machine may connect unless the file says otherwise.
+fn check_exposure(server: &ServerConfig, lines: &[usize], source: Option<&'static str>, report: &Report<'_>) {
+    let missing: Vec<&str> = [
+        ("server.allow_plaintext = true", server.allow_plaintext),
+        ("server.allow_anonymous = true", server.allow_anonymous),
+    ]
+    .into_iter()
+    .filter_map(|(setting, allowed)| (!allowed).then_some(setting))
+    .collect();
+    if missing.is_empty() {
+        return;
+    }
+    for (index, address) in server.listen.iter().enumerate().filter(|(_, address)| !address.is_local()) {
+        let (line, key) = place(lines, source, index);
+        let message = format!(
+            "{address} is reachable from other machines without TLS or authentication; \
+             listen on loopback or a unix socket, or set {}",
+            missing.join(" and ")
+        );
+        report.push(line, key, message);
+    }
+}
+
+fn check_duplicates(
+    server: &ServerConfig,
+    lines: &[usize],
+    source: Option<&'static str>,
+    report: &Report<'_>,
+) {
+    let mut seen = std::collections::HashSet::new();
+    for (index, address) in server.listen.iter().enumerate() {
+        let any_port = matches!(address, ListenAddr::Tcp(address) if address.port() == 0);
+        if !any_port && !seen.insert(address) {
+            let (line, key) = place(lines, source, index);
+            report.push(line, key, format!("{address} is named twice"));
+        }
+    }
+}
+
+/// Where state belongs on this machine: systemd's folder, else the XDG one.
+fn default_store(env: Env<'_>) -> Option<PathBuf> {
+    let folder = |name| env(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
+    if let Some(folders) = env("STATE_DIRECTORY").filter(|folders| folders.starts_with('/')) {
+        // systemd gives several, separated by colons, where the unit names several.
+        return folders.split(':').next().map(|folder| Path::new(folder).join("testgate.redb"));
+    }
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    Some(state.join("testgate/testgate.redb"))
+}
