@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn an_execution_round_trips_in_lower_camel_case() {
         let json = round_trip(&execution());
-        assert_eq!(json["createTime"], "2026-10-26T06:13:20.123Z");
+        assert_eq!(json["createTime"], "2026-10-26T07:33:20.123Z");
         assert_eq!(json["revision"], i64::MAX.to_string());
         assert_eq!(json["state"], "STATE_COMPLETED");
         assert_eq!(json["counts"]["total"], 0, "a reported zero is not a missing count");
