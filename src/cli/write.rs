@@ -102,8 +102,11 @@ pub(crate) async fn record(args: RecordArgs, global: &Global, out: &mut Output) 
         end_time: Some(args.end_time),
         verdict: Verdict::from(args.verdict).into(),
         message: args.message,
-        details: measured
-            .then(|| Details::Openmetadata(OpenMetadataRecord { metrics, passed_rows, failed_rows })),
+        details: measured.then_some(Details::Openmetadata(OpenMetadataRecord {
+            metrics,
+            passed_rows,
+            failed_rows,
+        })),
     };
     let reply = gateway.client().record_execution(gateway.request(request)).await;
     let reply = reply.map_err(|status| Failure::call(&what, status))?.into_inner();
