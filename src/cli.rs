@@ -1,1 +1,179 @@
 //! The command line.
+//!
+//! The commands that talk to a gateway are plain gRPC clients: they use the contract and nothing else of this crate.
+//! Data goes to stdout, everything else to stderr.
+
+mod args;
+mod client;
+mod exit;
+mod failure;
+mod follow;
+mod json;
+mod list;
+mod names;
+mod read;
+mod render;
+mod rows;
+mod run;
+mod sandbox;
+mod serve;
+mod watch;
+mod write;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::exit::Exit;
+use self::failure::Failure;
+use self::render::{Format, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  testgate serve --sandbox
+  testgate backends
+  testgate tests connect-prod
+  testgate run connect-prod/greeting --label build=42
+  testgate executions --filter 'done = true AND NOT verdict = PASSED'
+
+Exit codes of run and watch:
+  0 passed   1 failed   2 usage   3 trouble (gateway away, a call failed, ERRORED, LOST)
+  4 --timeout passed   5 stopped   6 otherwise inconclusive   130 interrupted
+The other commands: 0, 2, 3.";
+
+/// One gRPC service over the test runs of Amazon Connect, Amazon Lex V2 and OpenMetadata.
+#[derive(Debug, Parser)]
+#[command(name = "testgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command that talks to a gateway accepts.
+#[derive(Debug, Args)]
+struct Global {
+    /// The gateway to talk to: http://HOST:PORT, HOST:PORT or unix:/PATH
+    #[arg(
+        long,
+        global = true,
+        env = "TESTGATE_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "ADDRESS"
+    )]
+    server: String,
+    /// How to print data; JSON is the JSON mapping of the contract's messages
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    /// How long one call may take
+    #[arg(
+        long,
+        global = true,
+        default_value = "60s",
+        value_parser = humantime::parse_duration,
+        value_name = "DURATION"
+    )]
+    request_timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::ServeArgs),
+    /// Report every problem of a configuration file
+    Check(serve::CheckArgs),
+    /// List the backends
+    Backends(list::BackendsArgs),
+    /// List the tests of a backend
+    Tests(list::TestsArgs),
+    /// List executions, of everything or of one backend or test
+    Executions(list::ExecutionsArgs),
+    /// Show a backend, a test or an execution
+    Get(read::GetArgs),
+    /// Start a test and follow it to its verdict
+    Run(run::RunArgs),
+    /// Follow executions; ends by itself when all that were named are done
+    Watch(watch::WatchArgs),
+    /// Stop an execution
+    Stop(write::StopArgs),
+    /// Record a result that was made elsewhere
+    Record(write::RecordArgs),
+    /// Run or drive the simulated upstreams
+    Sandbox(sandbox::SandboxArgs),
+}
+
+/// Parses the arguments of the process, does what they say and gives the exit code.
+pub fn main() -> ExitCode {
+    ExitCode::from(run_with(env::args_os()))
+}
+
+fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match parse(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader that has gone away misses the help text; there is nobody left to tell.
+            error.print().ok();
+            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            render::note(format!("error: the runtime did not start: {error}"));
+            return Exit::Trouble.code();
+        }
+    };
+    let exit = runtime.block_on(dispatch(cli));
+    // A blocking task (a name look-up that hangs, say) must not hold up the exit.
+    runtime.shutdown_background();
+    exit.code()
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let color = if plain() { ColorChoice::Never } else { ColorChoice::Auto };
+    let matches = Cli::command().color(color).try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Whether colour and control bytes are unwelcome.
+fn plain() -> bool {
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    !std::io::stdout().is_terminal()
+        || set("CI")
+        || set("NO_COLOR")
+        || env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+async fn dispatch(cli: Cli) -> Exit {
+    let Cli { global, command } = cli;
+    let mut out = Output::stdout(global.output);
+    let result = match command {
+        Command::Serve(args) => serve::serve(args).await,
+        Command::Check(args) => serve::check(args).await,
+        Command::Backends(args) => list::backends(args, &global, &mut out).await,
+        Command::Tests(args) => list::tests(args, &global, &mut out).await,
+        Command::Executions(args) => list::executions(args, &global, &mut out).await,
+        Command::Get(args) => read::get(args, &global, &mut out).await,
+        Command::Run(args) => run::run(args, &global, &mut out).await,
+        Command::Watch(args) => watch::watch(args, &global, &mut out).await,
+        Command::Stop(args) => write::stop(args, &global, &mut out).await,
+        Command::Record(args) => write::record(args, &global, &mut out).await,
+        Command::Sandbox(args) => sandbox::sandbox(args, &mut out).await,
+    };
+    match result.and_then(|exit| out.flush().map(|()| exit)) {
+        Ok(exit) => exit,
+        Err(Failure::Closed) => Exit::Passed,
+        Err(failure) => {
+            render::note(format!("error: {failure}"));
+            failure.exit()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

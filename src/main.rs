@@ -1,2 +1,7 @@
 //! The `testgate` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    testgate::cli::main()
+}
