@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` is the map; `tests/layering.rs` checks which module may import which.
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod grpc;
 pub mod model;
 pub mod proto;
 pub mod sandbox;
+pub mod server;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;

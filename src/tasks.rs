@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod lifecycle;
+mod signals;
 
 pub use lifecycle::{Lifecycle, Phase};
+pub use signals::Signals;
 
 /// A task's name, for logs and for the list of those that did not end.
 pub type Name = Cow<'static, str>;

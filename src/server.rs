@@ -1,0 +1,145 @@
+//! The gRPC listener: our own accept loop over hyper's HTTP/2, because tonic's lacks a connection cap,
+//! spins when file descriptors run out, and waits for ever for open streams and silent connections.
+//!
+//! [`bind`] the addresses, then [`serve`] a tonic `Routes` on them until the [`Lifecycle`] drains. Around every
+//! call stands a gate that keeps deadlines, catches panics, and refuses calls while nothing can answer them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use crate::tasks::{Lifecycle, Tasks, Unfinished};
+
+mod accept;
+mod body;
+mod deadline;
+mod gate;
+mod listen;
+mod socket;
+mod status;
+
+pub use deadline::Deadline;
+pub use listen::{BindError, Bound, bind};
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections beyond this many are closed as they come.
+    pub max_connections: usize,
+    /// From the drain's begin to the last byte.
+    pub drain_timeout: Duration,
+    /// How long a new connection may take to say that it speaks HTTP/2.
+    pub preface_timeout: Duration,
+    /// How often a connection is asked whether it is alive.
+    pub ping_interval: Duration,
+    /// How long it may take to answer.
+    pub ping_timeout: Duration,
+    /// Streams at a time on one connection.
+    pub max_concurrent_streams: u32,
+    /// The longest header block, in bytes.
+    pub max_header_list_size: u32,
+    /// What is buffered of a reply that its reader is slow to take, in bytes for each stream.
+    pub max_send_buffer: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            drain_timeout: Duration::from_secs(10),
+            preface_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(10),
+            max_concurrent_streams: 4096,
+            max_header_list_size: 16 * 1024,
+            max_send_buffer: 64 * 1024,
+        }
+    }
+}
+
+impl Options {
+    /// When connections are cut: before the drain's own deadline, so that the process is gone by then.
+    fn cut_after(&self) -> Duration {
+        self.drain_timeout.mul_f64(0.85)
+    }
+
+    /// When streams that did not end by themselves are ended: well before they are cut, so that their status
+    /// still arrives; a stream of ours ends itself long before.
+    fn end_streams_after(&self) -> Duration {
+        (self.drain_timeout / 4).min(Duration::from_secs(1))
+    }
+}
+
+/// What answers the calls: tonic's `Routes`, or a test's own service.
+pub trait Service:
+    tower_service::Service<
+        Request<Incoming>,
+        Response = Response<tonic::body::Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Service for S where
+    S: tower_service::Service<
+            Request<Incoming>,
+            Response = Response<tonic::body::Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Serves until the lifecycle drains and everything under way has ended, or has been cut shortly before
+/// `drain_timeout`.
+///
+/// # Errors
+/// How many connections had to be cut.
+pub async fn serve<S: Service>(
+    listeners: Vec<Bound>,
+    service: S,
+    options: Options,
+    lifecycle: Lifecycle,
+) -> Result<(), Unfinished> {
+    let connections = Tasks::new();
+    let end_streams = CancellationToken::new();
+    let gate = gate::Gate::new(service, lifecycle.clone(), end_streams.clone());
+    let acceptor = Arc::new(accept::Acceptor::new(gate, &options, connections.clone()));
+
+    let loops =
+        listeners.into_iter().map(|bound| accept::run(bound, Arc::clone(&acceptor), lifecycle.draining()));
+    // Each ends with the drain, and with it its listener.
+    futures_util::future::join_all(loops).await;
+    // Without listeners there is nothing to join, yet the caller asked to serve until the drain.
+    lifecycle.draining().await;
+
+    tracing::info!(connections = connections.len(), "draining");
+    let end_late_streams = async {
+        tokio::time::sleep(options.end_streams_after()).await;
+        end_streams.cancel();
+        std::future::pending().await
+    };
+    let drained = tokio::select! {
+        drained = connections.shutdown(options.cut_after()) => drained,
+        () = end_late_streams => Ok(()),
+    };
+    match &drained {
+        Ok(()) => tracing::info!("drained"),
+        Err(unfinished) => tracing::warn!(%unfinished, "connections were cut at the end of the drain"),
+    }
+    drained
+}
+
+#[cfg(test)]
+mod tests;

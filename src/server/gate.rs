@@ -1,0 +1,128 @@
+//! What stands around every call: admission, deadline, panics, the log line.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use tower::ServiceExt as _;
+
+use super::body::GateBody;
+use super::{Service, deadline, status};
+use crate::tasks::{Lifecycle, Phase, panic_message};
+
+/// The service inside, with the gate around it.
+#[derive(Clone)]
+pub(super) struct Gate<S> {
+    service: S,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lifecycle: Lifecycle,
+    end_streams: CancellationToken,
+}
+
+impl<S: Service> Gate<S> {
+    pub(super) fn new(service: S, lifecycle: Lifecycle, end_streams: CancellationToken) -> Self {
+        Self { service, shared: Arc::new(Shared { lifecycle, end_streams }) }
+    }
+}
+
+impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
+    type Response = Response<GateBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Self { service, shared } = self.clone();
+        Box::pin(async move { Ok(answer(service, &shared, request).await) })
+    }
+}
+
+async fn answer<S: Service>(
+    service: S,
+    shared: &Shared,
+    mut request: Request<Incoming>,
+) -> Response<GateBody> {
+    let mut record = Record::start(&request);
+    if let Err(refusal) = admit(&shared.lifecycle, request.uri().path()) {
+        return refuse(refusal, record);
+    }
+    let path = request.uri().path().to_owned();
+    let deadline = match deadline::take(request.headers_mut(), &path) {
+        Ok(deadline) => deadline,
+        Err(rule) => return refuse(status::bad_timeout(rule), record),
+    };
+    if let Some(deadline) = deadline {
+        request.extensions_mut().insert(deadline);
+    }
+
+    let call = AssertUnwindSafe(async move { service.oneshot(request).await }).catch_unwind();
+    let answered = match deadline {
+        Some(deadline) => match tokio::time::timeout_at(deadline.0, call).await {
+            Ok(answered) => answered,
+            Err(_) => return refuse(status::deadline_exceeded(), record),
+        },
+        None => call.await,
+    };
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(panic) => {
+            tracing::error!(method = path, panic = panic_message(&*panic), "a call panicked");
+            return refuse(status::internal(), record);
+        }
+    };
+    record.code = status::complete(response.headers_mut());
+    response.map(|body| GateBody::new(body, deadline, shared.end_streams.clone(), record))
+}
+
+/// Health and reflection answer in every phase; the rest only where there is something to answer from.
+fn admit(lifecycle: &Lifecycle, path: &str) -> Result<(), Status> {
+    if path.starts_with("/grpc.") {
+        return Ok(());
+    }
+    match lifecycle.phase() {
+        Phase::Serving => Ok(()),
+        Phase::Starting => Err(status::starting()),
+        Phase::Draining => Err(status::draining()),
+    }
+}
+
+fn refuse(refusal: Status, mut record: Record) -> Response<GateBody> {
+    record.code = Some(refusal.code());
+    refusal.into_http::<()>().map(|()| GateBody::empty(record))
+}
+
+/// Writes one log line when a call is over, if anyone reads such lines.
+pub(super) struct Record {
+    call: Option<(String, Instant)>,
+    /// `None` until the status is known; a caller that leaves first never learns it.
+    pub(super) code: Option<Code>,
+}
+
+impl Record {
+    fn start(request: &Request<Incoming>) -> Self {
+        let call = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (request.uri().path().chars().take(200).collect(), Instant::now()));
+        Self { call, code: None }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some((method, start)) = self.call.take() {
+            let code = self.code.unwrap_or(Code::Cancelled);
+            let duration_ms = start.elapsed().as_secs_f64() * 1e3;
+            tracing::debug!(method, ?code, duration_ms, "call");
+        }
+    }
+}
