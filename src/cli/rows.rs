@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(run(at(10), at(75)), "1m5s");
         assert_eq!(run(at(10), at(9)), "");
         assert_eq!(run(None, at(9)), "");
-        assert_eq!(run(at(i64::MIN), at(i64::MAX)).is_empty(), false);
+        assert!(!run(at(i64::MIN), at(i64::MAX)).is_empty());
     }
 
     #[test]
