@@ -45,7 +45,9 @@ impl Source {
             Self::Memory => {
                 self.guarded(|builder| builder.create_with_backend(redb::backends::InMemoryBackend::new()))
             }
-            Self::File(_, file) => self.guarded(|builder| builder.create_with_backend(Direct(file.clone()))),
+            Self::File(path, file) => {
+                self.guarded(|builder| builder.create_with_backend(Direct(file.for_writing(path)?)))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +21,10 @@ const UNBORN_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct StoreFile {
     file: Arc<File>,
+    /// The file that was opened first has the lock, whichever is written.
+    lock: Arc<File>,
+    /// Whether the system let us open it for writing.
+    writable: bool,
     #[cfg(test)]
     pub(super) refuse_writes: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -63,11 +67,27 @@ impl StoreFile {
             // A new file's name has to survive a crash as much as what is in it.
             File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
         }
+        let file = Arc::new(file);
         Ok(Self {
-            file: Arc::new(file),
+            lock: Arc::clone(&file),
+            file,
+            writable,
             #[cfg(test)]
             refuse_writes: Arc::default(),
         })
+    }
+
+    /// The file for writing: opened once more if it could only be read when the store was opened.
+    pub(super) fn for_writing(&self, path: &Path) -> io::Result<Self> {
+        if self.writable {
+            return Ok(self.clone());
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let (ours, theirs) = (self.lock.metadata()?, file.metadata()?);
+        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+            return Err(io::Error::other("another file has taken its place"));
+        }
+        Ok(Self { file: Arc::new(file), writable: true, ..self.clone() })
     }
 
     pub(super) fn len(&self) -> io::Result<u64> {

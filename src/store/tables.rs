@@ -121,7 +121,7 @@ pub(super) fn unfinished(txn: &ReadTransaction) -> Result<Vec<Record>, ReadError
     let executions = txn.open_table(EXECUTIONS)?;
     let mut found = Vec::new();
     for row in txn.open_table(UNFINISHED)?.iter()? {
-        let (name, ()) = row.map(|(name, _)| (name, ()))?;
+        let (name, _) = row?;
         if let Some(bytes) = executions.get(name.value())? {
             found.push(decode_record(bytes.value()).map_err(ReadError::Nonsense)?.0);
         }
