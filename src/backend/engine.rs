@@ -330,7 +330,7 @@ impl Engine {
 }
 
 /// What is left of a failure's effect: a read never has one.
-fn effect_if_sent(operation: &Operation) -> Effect {
+pub(crate) fn effect_if_sent(operation: &Operation) -> Effect {
     match operation.safety {
         Safety::Read => Effect::None,
         Safety::TokenedWrite | Safety::UntokenedWrite(_) => Effect::Possible,
