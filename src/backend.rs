@@ -3,7 +3,14 @@
 //! Adapters (`connect`, `lex`, `openmetadata`) never know who listens. Each is a client (one function an upstream
 //! call), wire types, and a pure normalisation; they share the call engine, the quota and the HTTP client factory.
 
+pub mod aws;
+pub mod engine;
 pub mod error;
+pub mod http;
+pub mod quota;
+pub mod retry;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::sync::Arc;

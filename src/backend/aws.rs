@@ -1,0 +1,195 @@
+//! What Connect and Lex share: endpoint, credentials, SigV4, error bodies, wire leniency.
+//!
+//! Nothing is loaded before the first call: the credential chain may read files, run a process or ask a server.
+
+mod bridge;
+mod credentials;
+mod endpoint;
+mod refusal;
+mod sign;
+pub(crate) mod wire;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::engine::{Operation, Outgoing, Protocol, Refusal, Response};
+use super::http::HttpClients;
+use super::{BackendError, ErrorKind};
+use crate::config::backend::AwsConfig;
+use crate::model::{Clock, Timestamp};
+use bridge::Bridge;
+use credentials::CredentialCache;
+use endpoint::Endpoint;
+
+/// An AWS service, as endpoints and signatures call it.
+#[derive(Debug)]
+pub struct AwsService {
+    /// In signatures.
+    pub signing_name: &'static str,
+    /// The first label of its hosts.
+    pub host: &'static str,
+    /// In `AWS_ENDPOINT_URL_…` and in profiles.
+    pub service_id: &'static str,
+    /// GovCloud's FIPS endpoint is the plain one.
+    pub plain_gov_fips: bool,
+}
+
+/// Amazon Connect.
+pub const CONNECT: AwsService =
+    AwsService { signing_name: "connect", host: "connect", service_id: "Connect", plain_gov_fips: true };
+
+/// Amazon Lex V2's model API.
+pub const LEX: AwsService = AwsService {
+    signing_name: "lex",
+    host: "models-v2-lex",
+    service_id: "Lex Models V2",
+    plain_gov_fips: false,
+};
+
+/// One service in one region with one set of credentials.
+#[derive(Debug)]
+pub struct Aws {
+    service: &'static AwsService,
+    config: AwsConfig,
+    http: HttpClients,
+    ca_file: Option<PathBuf>,
+    environment: OnceCell<Environment>,
+    credentials: CredentialCache,
+}
+
+/// What configuration and environment come to.
+#[derive(Debug)]
+struct Environment {
+    endpoint: Endpoint,
+    region: String,
+    provider: SharedCredentialsProvider,
+}
+
+impl Aws {
+    /// Loads nothing yet.
+    pub fn new(
+        service: &'static AwsService,
+        config: AwsConfig,
+        http: HttpClients,
+        ca_file: Option<PathBuf>,
+        clock: Clock,
+    ) -> Self {
+        let credentials = CredentialCache::new(clock);
+        Self { service, config, http, ca_file, environment: OnceCell::new(), credentials }
+    }
+
+    /// The region as configured; `None` where the environment's holds and is not known before the first call.
+    pub fn configured_region(&self) -> Option<&str> {
+        self.config.region.as_deref()
+    }
+
+    async fn environment(&self) -> Result<&Environment, BackendError> {
+        self.environment.get_or_try_init(|| self.load()).await
+    }
+
+    async fn load(&self) -> Result<Environment, BackendError> {
+        if let Some(fixed) = &self.config.static_credentials {
+            // The sandbox's: the machine's own AWS settings have no say.
+            let keys =
+                Credentials::new(&fixed.access_key_id, &fixed.secret_access_key, None, None, "sandbox");
+            let region = self.config.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+            let endpoint =
+                Endpoint::new(self.service, &region, self.config.endpoint_url.as_deref(), false, false)?;
+            return Ok(Environment { endpoint, region, provider: SharedCredentialsProvider::new(keys) });
+        }
+        let bridge = Bridge::new(&self.http, self.ca_file.as_deref());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(bridge);
+        if let Some(region) = &self.config.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.config.profile {
+            loader = loader.profile_name(profile);
+        }
+        let loaded = loader.load().await;
+        let region = loaded.region().map(|region| region.as_ref().to_owned()).ok_or_else(|| {
+            let text =
+                "no AWS region: set `region` for this backend, or AWS_REGION, or one in the AWS profile";
+            BackendError::new(ErrorKind::BackendCredentialsInvalid, text)
+        })?;
+        let configured = self.config.endpoint_url.clone();
+        let url = configured.or_else(|| endpoint::from_environment(&loaded, self.service));
+        let (fips, dual_stack) =
+            (loaded.use_fips().unwrap_or(false), loaded.use_dual_stack().unwrap_or(false));
+        let endpoint = Endpoint::new(self.service, &region, url.as_deref(), fips, dual_stack)?;
+        let provider = self.provider(&loaded, &region).await?;
+        Ok(Environment { endpoint, region, provider })
+    }
+
+    /// The chain's credentials, or those of the role to assume with them.
+    async fn provider(
+        &self,
+        loaded: &aws_config::SdkConfig,
+        region: &str,
+    ) -> Result<SharedCredentialsProvider, BackendError> {
+        let Some(role) = &self.config.assume_role_arn else {
+            return loaded.credentials_provider().ok_or_else(|| {
+                BackendError::new(ErrorKind::BackendCredentialsInvalid, "no source of AWS credentials")
+            });
+        };
+        let mut builder = aws_config::sts::AssumeRoleProvider::builder(role)
+            .configure(loaded)
+            .session_name("testgate")
+            .region(Region::new(region.to_owned()));
+        if let Some(id) = &self.config.external_id {
+            builder = builder.external_id(id);
+        }
+        Ok(SharedCredentialsProvider::new(builder.build().await))
+    }
+}
+
+/// Whose bucket a backend shares unless `quota_group` says otherwise: AWS counts by account and region, and the
+/// same credential settings mean the same account.
+pub(crate) fn quota_group(service: &AwsService, config: &AwsConfig, named: Option<&str>) -> String {
+    if let Some(group) = named {
+        return format!("named/{group}");
+    }
+    let AwsConfig { region, endpoint_url: _, profile, assume_role_arn, external_id, static_credentials } =
+        config;
+    let key = static_credentials.as_ref().map(|keys| &keys.access_key_id);
+    let parts = [region.as_ref(), profile.as_ref(), assume_role_arn.as_ref(), external_id.as_ref(), key];
+    // Debug quotes each part, so no two lists of parts read alike.
+    format!("{}/{parts:?}", service.host)
+}
+
+#[async_trait]
+impl Protocol for Aws {
+    async fn prepare(
+        &self,
+        outgoing: &Outgoing,
+        now: Timestamp,
+    ) -> Result<http::Request<Bytes>, BackendError> {
+        let environment = self.environment().await?;
+        let credentials = self.credentials.get(&environment.provider).await?;
+        let url = environment.endpoint.url(&outgoing.path_and_query)?;
+        let mut request = http::Request::builder().method(outgoing.method.clone()).uri(&url);
+        if !outgoing.body.is_empty() {
+            request = request.header(http::header::CONTENT_TYPE, outgoing.content_type);
+        }
+        let request = request
+            .body(outgoing.body.clone())
+            .map_err(|error| BackendError::new(ErrorKind::UpstreamTokenTooLong, error.to_string()))?;
+        sign::sign(request, &credentials, &environment.region, self.service.signing_name, now)
+    }
+
+    fn classify(&self, operation: &Operation, response: &Response) -> Result<(), Refusal> {
+        refusal::classify(operation, response)
+    }
+
+    async fn renew(&self) {
+        self.credentials.invalidate();
+    }
+}
+
+#[cfg(test)]
+mod tests;
