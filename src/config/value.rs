@@ -35,7 +35,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn spell_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, each) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if millis > 0 && millis % each == 0 {
+        if millis > 0 && millis.is_multiple_of(each) {
             return format!("{}{unit}", millis / each);
         }
     }

@@ -15,14 +15,18 @@ const UNARY: Duration = Duration::from_secs(60);
 /// The contract's service.
 const SERVICE: &str = "/testgate.v1.TestExecutionService/";
 
-/// Takes the deadline out of the headers, so that tonic does not apply it a second time with another code.
+/// Takes the deadline out of the headers, so that tonic does not apply it a second time with another code;
+/// without one, the default counts from now.
 ///
 /// # Errors
 /// The header is malformed; the text says what is right.
-pub(super) fn take(headers: &mut HeaderMap, path: &str) -> Result<Option<Deadline>, &'static str> {
+pub(super) fn take(
+    headers: &mut HeaderMap,
+    default: Option<Duration>,
+) -> Result<Option<Deadline>, &'static str> {
     let timeout = match headers.remove("grpc-timeout") {
         Some(value) => Some(value.to_str().ok().and_then(parse).ok_or(MALFORMED)?),
-        None => default_for(path),
+        None => default,
     };
     // A deadline beyond what a clock can show is none.
     Ok(timeout.and_then(|timeout| Instant::now().checked_add(timeout)).map(Deadline))
@@ -31,7 +35,7 @@ pub(super) fn take(headers: &mut HeaderMap, path: &str) -> Result<Option<Deadlin
 const MALFORMED: &str = "must be at most eight digits and one of the units H, M, S, m, u, n";
 
 /// Streams live as long as they like; WaitExecution has a timeout of its own.
-fn default_for(path: &str) -> Option<Duration> {
+pub(super) fn default_for(path: &str) -> Option<Duration> {
     match path.strip_prefix(SERVICE)? {
         "WatchExecutions" | "WaitExecution" => None,
         _ => Some(UNARY),
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn only_unary_calls_of_the_service_have_a_default() {
-        let has = |path| take(&mut HeaderMap::new(), path).unwrap().is_some();
+        let has = |path| take(&mut HeaderMap::new(), default_for(path)).unwrap().is_some();
         assert!(has("/testgate.v1.TestExecutionService/GetExecution"));
         assert!(!has("/testgate.v1.TestExecutionService/WaitExecution"));
         assert!(!has("/testgate.v1.TestExecutionService/WatchExecutions"));
@@ -92,7 +96,7 @@ mod tests {
     fn the_longest_timeout_is_no_panic_and_the_header_is_gone() {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-timeout", "99999999H".parse().unwrap());
-        assert!(take(&mut headers, "/x").is_ok());
+        assert!(take(&mut headers, None).is_ok());
         assert!(headers.is_empty());
     }
 

@@ -56,8 +56,9 @@ async fn answer<S: Service>(
     if let Err(refusal) = admit(&shared.lifecycle, request.uri().path()) {
         return refuse(refusal, record);
     }
-    let path = request.uri().path().to_owned();
-    let deadline = match deadline::take(request.headers_mut(), &path) {
+    // Shares the bytes of the request's own; only a panic needs it.
+    let uri = request.uri().clone();
+    let deadline = match deadline::take(request.headers_mut(), deadline::default_for(uri.path())) {
         Ok(deadline) => deadline,
         Err(rule) => return refuse(status::bad_timeout(rule), record),
     };
@@ -77,7 +78,7 @@ async fn answer<S: Service>(
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(panic) => {
-            tracing::error!(method = path, panic = panic_message(&*panic), "a call panicked");
+            tracing::error!(method = uri.path(), panic = panic_message(&*panic), "a call panicked");
             return refuse(status::internal(), record);
         }
     };
@@ -124,5 +125,24 @@ impl Drop for Record {
             let duration_ms = start.elapsed().as_secs_f64() * 1e3;
             tracing::debug!(method, ?code, duration_ms, "call");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_and_reflection_answer_in_every_phase_and_the_rest_only_while_serving() {
+        let lifecycle = Lifecycle::new();
+        let codes = |lifecycle: &Lifecycle| {
+            ["/grpc.health.v1.Health/Check", "/testgate.v1.TestExecutionService/GetExecution"]
+                .map(|path| admit(lifecycle, path).map_err(|status| status.code()))
+        };
+        assert_eq!(codes(&lifecycle), [Ok(()), Err(Code::Unavailable)]);
+        lifecycle.serve();
+        assert_eq!(codes(&lifecycle), [Ok(()), Ok(())]);
+        lifecycle.drain();
+        assert_eq!(codes(&lifecycle), [Ok(()), Err(Code::Unavailable)]);
     }
 }

@@ -251,6 +251,40 @@ async fn a_drain_ends_streams_that_do_not_end_themselves() {
 }
 
 #[tokio::test]
+async fn a_call_under_way_finishes_in_the_drain() {
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let (lifecycle, of_call) = (Lifecycle::new(), Arc::clone(&begun));
+    let of_service = lifecycle.clone();
+    let service = tower::service_fn(move |_request: Request<Incoming>| {
+        of_call.notify_one();
+        let draining = of_service.draining();
+        async move {
+            draining.await;
+            // Past the drain's first steps, so that the call ends after them and not before.
+            tokio::task::yield_now().await;
+            Ok(Response::new(tonic::body::Body::new(Full::from(FRAME))))
+        }
+    });
+    let bound = bind(&ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
+    let ListenAddr::Tcp(address) = *bound.address() else { panic!("a TCP address") };
+    lifecycle.serve();
+    let server = serve(vec![bound], service, quick(), lifecycle.clone());
+    let (_done, drained) = oneshot::channel();
+    let served = Served { address, lifecycle, tasks: Tasks::new(), drained };
+    let client = async {
+        let client = served.connect().await;
+        let settled = async {
+            begun.notified().await;
+            served.lifecycle.drain();
+        };
+        let (answer, ()) = tokio::join!(call(&client, "/t.T/Late", Some("5S")), settled);
+        assert_eq!(answer.unwrap().data, FRAME.len());
+    };
+    let (drained, ()) = tokio::join!(server, client);
+    assert_eq!(drained, Ok(()));
+}
+
+#[tokio::test]
 async fn a_call_that_hangs_is_cut_before_the_drain_timeout() {
     let options = Options { drain_timeout: Duration::from_millis(500), ..quick() };
     let served = Served::start(options, scripted()).await;

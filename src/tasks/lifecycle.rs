@@ -53,7 +53,7 @@ impl Lifecycle {
     }
 
     /// Ends when the drain begins, at once if it has.
-    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut phase = self.subscribe();
         async move {
             // Without a sender nothing can change any more, so nobody is left to tell: end too.
