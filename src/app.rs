@@ -1,1 +1,254 @@
-//! The composition root.
+//! The composition root: builds the parts, starts them in order, and takes them down again.
+
+mod banner;
+mod health;
+mod probe;
+mod sandbox;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+
+pub use probe::{ProbedBackend, probe};
+pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
+
+use crate::backend::registry;
+use crate::config::{Config, Overrides, Problem, StorePath};
+use crate::grpc;
+use crate::model::Clock;
+use crate::proto::DESCRIPTOR_SET;
+use crate::proto::v1::test_execution_service_server::{SERVICE_NAME, TestExecutionServiceServer};
+use crate::server::{self, Bound};
+use crate::store::Store;
+use crate::tasks::{Lifecycle, Signals, Tasks, Unfinished};
+use crate::telemetry;
+use crate::token::{Epoch, TokenKey};
+use crate::tracker::{BackendSetup, Tracker};
+
+/// How long readiness waits for the first answers of the backends.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// The largest request, in bytes.
+const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// What to serve.
+#[derive(Debug)]
+pub enum Source {
+    /// The systems that a file names.
+    File(PathBuf),
+    /// Three simulated ones in this process.
+    Sandbox(SandboxOptions),
+}
+
+/// A start that failed before anything was served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has problems; all of them.
+    #[error("the configuration has {} problem(s)", .0.len())]
+    Config(Vec<Problem>),
+    /// Something else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// Runs only the simulated upstreams until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A port is taken.
+pub async fn serve_sandbox(options: &SandboxOptions) -> anyhow::Result<()> {
+    let simulated = start_sandbox(options).await?;
+    banner::print_sandbox(&simulated);
+    let lifecycle = Lifecycle::new();
+    let signals = Signals::install()?;
+    tokio::select! {
+        () = lifecycle.draining() => {}
+        () = signals.run(lifecycle.clone()) => {}
+    }
+    simulated.shutdown().await;
+    Ok(())
+}
+
+/// Reads the configuration from a file, flags and the process's environment.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load(path: &std::path::Path, flags: &Overrides) -> Result<Config, Vec<Problem>> {
+    Config::load(path, flags, &|name| std::env::var(name).ok())
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// It could not start, or one of its critical tasks ended.
+pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> {
+    let (config, simulated) = match source {
+        Source::File(path) => (load(&path, flags).map_err(StartError::Config)?, None),
+        Source::Sandbox(options) => {
+            let simulated = start_sandbox(&options).await?;
+            let backends = sandbox_backends(&simulated).context("the sandbox lacks an upstream")?;
+            let config = Config::without_file(backends, flags, &|name| std::env::var(name).ok());
+            (config.map_err(StartError::Config)?, Some(simulated))
+        }
+    };
+    let logs = telemetry::init(config.telemetry.log_format, &config.telemetry.log_level)
+        .map_err(|error| anyhow::anyhow!("logging could not start: {error}"))?;
+    let gateway = Gateway::start(config, Some(logs), Clock::system()).await?;
+    banner::print(&gateway, simulated.as_ref());
+    let result = gateway.run_until_signal().await;
+    if let Some(simulated) = simulated {
+        simulated.shutdown().await;
+    }
+    Ok(result?)
+}
+
+/// A gateway that is serving. Also what tests start in their own process.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Config,
+    addresses: Vec<crate::config::ListenAddr>,
+    admin: Option<std::net::SocketAddr>,
+    lifecycle: Lifecycle,
+    tasks: Tasks,
+    server: tokio::sync::oneshot::Receiver<Result<(), Unfinished>>,
+}
+
+impl Gateway {
+    /// Binds, opens the store, and serves. Waits for no upstream.
+    ///
+    /// # Errors
+    /// An address is taken, or the store can't be opened.
+    pub async fn start(config: Config, logs: Option<telemetry::LogHandle>, clock: Clock) -> anyhow::Result<Self> {
+        let lifecycle = Lifecycle::new();
+        let tasks = Tasks::new();
+        let mut listeners = Vec::new();
+        for address in &config.server.listen {
+            listeners.push(server::bind(address).await?);
+        }
+        let addresses = listeners.iter().map(|bound| bound.address().clone()).collect();
+
+        let location = match &config.store.path {
+            StorePath::Memory => None,
+            StorePath::File(path) => Some(path.clone()),
+        };
+        let store = Store::open(location, clock.clone())?;
+        let backends = registry::build(&config.backends, &clock)
+            .into_iter()
+            .zip(&config.backends)
+            .map(|(backend, config)| BackendSetup {
+                backend,
+                poll_interval: config.poll_interval,
+                tracking_deadline: config.tracking_deadline,
+            })
+            .collect();
+        let key = TokenKey::from_bytes(store.token_key());
+        let tracker = Tracker::new(backends, store, config.store.retention, clock.clone(), tasks.clone())?;
+        let (routes, health) = routes(&tracker, &lifecycle, &key)?;
+
+        let admin = match config.server.admin_listen {
+            Some(address) => Some(health::serve_admin(address, &config, &tracker, &lifecycle, &tasks, logs, &clock).await?),
+            None => None,
+        };
+        let server = spawn_server(listeners, routes, &config, &lifecycle, &tasks);
+        lifecycle.serve();
+        tasks.spawn("health", health::keep_told(tracker.clone(), health, lifecycle.clone(), Instant::now() + PROBE_WITHIN));
+        Ok(Self { config, addresses, admin, lifecycle, tasks, server })
+    }
+
+    /// Where gRPC is served, with the ports that the system picked.
+    pub fn addresses(&self) -> &[crate::config::ListenAddr] {
+        &self.addresses
+    }
+
+    /// Where the admin port is.
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Begins the drain and waits until everything has ended, at most `drain_timeout`.
+    ///
+    /// # Errors
+    /// Something did not end in time and was cut.
+    pub async fn drain(mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + self.config.server.drain_timeout;
+        self.lifecycle.drain();
+        let served = tokio::time::timeout_at(deadline, &mut self.server).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ended = self.tasks.shutdown(left).await;
+        if !matches!(served, Ok(Ok(Ok(())))) {
+            tracing::warn!("connections were cut at the end of the drain");
+        }
+        ended.map_err(|unfinished| anyhow::anyhow!("{unfinished}"))
+    }
+
+    /// Serves until SIGTERM, SIGINT or `/drain`, then drains; a second signal ends the process at once.
+    async fn run_until_signal(self) -> anyhow::Result<()> {
+        let signals = Signals::install()?;
+        let (tasks, lifecycle) = (self.tasks.clone(), self.lifecycle.clone());
+        let serving = async {
+            tokio::select! {
+                () = lifecycle.draining() => {}
+                failure = tasks.failed() => anyhow::bail!("{failure}"),
+            }
+            if let Err(error) = self.drain().await {
+                tracing::warn!(%error, "the drain was cut short");
+            }
+            Ok(())
+        };
+        tokio::select! {
+            result = serving => result,
+            () = signals.run(lifecycle.clone()) => Ok(()),
+        }
+    }
+}
+
+/// Runs the accept loops as a task; the answer says how it ended.
+fn spawn_server(
+    listeners: Vec<Bound>,
+    routes: tonic::service::Routes,
+    config: &Config,
+    lifecycle: &Lifecycle,
+    tasks: &Tasks,
+) -> tokio::sync::oneshot::Receiver<Result<(), Unfinished>> {
+    let options = server::Options {
+        max_connections: config.server.max_connections,
+        drain_timeout: config.server.drain_timeout,
+        ..server::Options::default()
+    };
+    let (ended, server) = tokio::sync::oneshot::channel();
+    let lifecycle = lifecycle.clone();
+    tasks.spawn("server", async move {
+        // Nobody waits for it where the process ends at once.
+        drop(ended.send(server::serve(listeners, routes, options, lifecycle).await));
+    });
+    server
+}
+
+/// The contract's service, health, and reflection in both of its versions.
+fn routes(
+    tracker: &Tracker,
+    lifecycle: &Lifecycle,
+    key: &TokenKey,
+) -> anyhow::Result<(tonic::service::Routes, tonic_health::server::HealthReporter)> {
+    // The epoch is the process's until resuming over a restart exists: a token of an earlier one is told `reset`.
+    let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, Epoch::generate());
+    let service = TestExecutionServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = tonic::service::Routes::new(service)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare();
+    debug_assert_eq!(SERVICE_NAME, "testgate.v1.TestExecutionService");
+    Ok((routes, reporter))
+}

@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod engine;
 pub mod error;
+pub mod registry;
 pub mod http;
 pub mod quota;
 pub mod retry;

@@ -92,6 +92,18 @@ impl Tasks {
         self.run(name.into(), task, |_, _| {});
     }
 
+    /// Runs a loop that the process cannot do without until [`Tasks::token`] is cancelled; its panic, and its end
+    /// before that, are given to [`Tasks::failed`].
+    pub fn spawn_loop(&self, name: impl Into<Name>, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.token();
+        self.spawn_critical(name, async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
     /// Runs a task that the process cannot do without: its panic, and its end before [`Tasks::token`] is
     /// cancelled, are given to [`Tasks::failed`].
     pub fn spawn_critical(&self, name: impl Into<Name>, task: impl Future<Output = ()> + Send + 'static) {

@@ -124,15 +124,28 @@ impl Tracker {
         for managed in &inner.backends {
             let (inner, managed) = (inner.clone(), managed.clone());
             let name = format!("poller {}", managed.id);
-            inner.tasks.clone().spawn(name, poller::run(inner, managed));
+            inner.tasks.clone().spawn_loop(name, poller::run(inner, managed));
         }
-        inner.tasks.spawn("sweeper", inner.clone().sweep_now_and_then());
+        inner.tasks.spawn_loop("sweeper", inner.clone().sweep_now_and_then());
         Ok(Self(inner))
     }
 
     /// The gateway's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// Whether the store takes writes.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn store_status(&self) -> Result<(), crate::store::StoreError> {
+        self.0.store.status()
+    }
+
+    /// How large the store's file is, in bytes; 0 in memory.
+    pub fn store_bytes(&self) -> u64 {
+        self.0.store.file_size()
     }
 
     /// All backends with their health, in the configuration's order.
@@ -306,7 +319,16 @@ impl Inner {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.table().sweep(Instant::now());
-            self.store.sweep(self.clock.now(), self.retention);
+            loop {
+                match self.store.sweep(self.clock.now(), self.retention).await {
+                    Ok(swept) if swept.more => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "the store could not be swept");
+                        break;
+                    }
+                }
+            }
         }
     }
 }

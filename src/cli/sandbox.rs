@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
+use crate::app::SandboxOptions;
 use super::failure::Failure;
 use super::render::Output;
 
@@ -247,7 +248,8 @@ pub(crate) async fn sandbox(args: SandboxArgs, out: &mut Output) -> Result<Exit,
 }
 
 async fn run_sandbox(args: SandboxServeArgs) -> anyhow::Result<()> {
-    anyhow::bail!("sandbox serve is not wired yet: {args:?}") // becomes crate::app::serve_sandbox(args.clock_scale).await
+    let options = SandboxOptions { clock_scale: args.clock_scale, ..SandboxOptions::default() };
+    crate::app::serve_sandbox(&options).await
 }
 
 struct Endpoint {

@@ -1,11 +1,13 @@
 //! `serve` and `check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::app::{self, SandboxOptions, Source, StartError};
+use crate::config::{Overrides, Problem};
 
 /// `testgate serve`
 #[derive(Debug, Args)]
@@ -21,13 +23,13 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     sandbox: bool,
     /// Keep state in this file; in memory where left out
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     /// Where to serve gRPC; port 0 picks one
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Where to serve health over HTTP; `off` does not
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
     /// How many simulated seconds pass in a second
     #[arg(long, value_name = "X", value_parser = super::sandbox::clock_scale, conflicts_with = "config")]
@@ -45,46 +47,74 @@ pub(crate) struct CheckArgs {
     probe: bool,
 }
 
-/// What `serve` was asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ServeOptions {
-    /// The configuration file; the sandbox where there is none.
-    pub(crate) config: Option<PathBuf>,
-    /// Where the sandbox's gateway keeps its state; in memory where there is none.
-    pub(crate) store: Option<PathBuf>,
-    /// Overrides the default address.
-    pub(crate) listen: Option<String>,
-    /// Overrides the default address.
-    pub(crate) admin_listen: Option<String>,
-    /// The sandbox's pace.
-    pub(crate) clock_scale: f64,
-}
+impl ServeArgs {
+    fn source(&self) -> Source {
+        match &self.config {
+            Some(path) => Source::File(path.clone()),
+            None => Source::Sandbox(SandboxOptions {
+                clock_scale: self.clock_scale.unwrap_or(1.0),
+                ..SandboxOptions::default()
+            }),
+        }
+    }
 
-impl From<ServeArgs> for ServeOptions {
-    fn from(args: ServeArgs) -> Self {
-        let ServeArgs { config, sandbox: _, store, listen, admin_listen, clock_scale } = args;
-        Self { config, store, listen, admin_listen, clock_scale: clock_scale.unwrap_or(1.0) }
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.iter().cloned().collect(),
+            admin_listen: self.admin_listen.clone(),
+            store: self.store.as_ref().map(|path| path.display().to_string()),
+            ..Overrides::default()
+        }
     }
 }
 
 /// Runs the gateway until it is told to stop.
 pub(crate) async fn serve(args: ServeArgs) -> Result<Exit, Failure> {
-    let options = ServeOptions::from(args);
-    run_gateway(options).await.map_err(|error| Failure::Trouble(format!("{error:#}")))?;
-    Ok(Exit::Passed)
-}
-
-async fn run_gateway(options: ServeOptions) -> anyhow::Result<()> {
-    anyhow::bail!("serve is not wired yet: {options:?}") // becomes crate::app::serve(options).await
+    match app::serve(args.source(), &args.overrides()).await {
+        Ok(()) => Ok(Exit::Passed),
+        Err(StartError::Config(problems)) => {
+            print_problems(args.config.as_deref(), &problems);
+            Ok(Exit::Usage)
+        }
+        Err(error) => Err(Failure::Trouble(error.to_string())),
+    }
 }
 
 /// Checks a configuration file; a wrong one is a usage error.
 pub(crate) async fn check(args: CheckArgs) -> Result<Exit, Failure> {
-    let sound = check_file(args).await.map_err(|error| Failure::Trouble(format!("{error:#}")))?;
-    Ok(if sound { Exit::Passed } else { Exit::Usage })
+    let config = match app::load(&args.config, &Overrides::default()) {
+        Ok(config) => config,
+        Err(problems) => {
+            print_problems(Some(&args.config), &problems);
+            return Ok(Exit::Usage);
+        }
+    };
+    let count = config.backends.len();
+    eprintln!("{}: no problems, {count} backend{}", args.config.display(), if count == 1 { "" } else { "s" });
+    if !args.probe {
+        return Ok(Exit::Passed);
+    }
+    let mut exit = Exit::Passed;
+    for backend in app::probe(&config).await {
+        for (what, finding) in backend.findings {
+            match finding {
+                Ok(()) => eprintln!("backends/{}: can {what}", backend.id),
+                Err(error) => {
+                    eprintln!("backends/{}: can't {what}: {}: {error}", backend.id, error.kind.reason());
+                    exit = Exit::Trouble;
+                }
+            }
+        }
+    }
+    Ok(exit)
 }
 
-/// Whether the file is sound; its problems are printed there.
-async fn check_file(args: CheckArgs) -> anyhow::Result<bool> {
-    anyhow::bail!("check is not wired yet: {args:?}") // becomes crate::app::check(&args.config, args.probe).await
+/// Every problem with the file and line it is in, as compilers do.
+fn print_problems(file: Option<&Path>, problems: &[Problem]) {
+    for problem in problems {
+        match file {
+            Some(file) => eprintln!("{}: {problem}", file.display()),
+            None => eprintln!("{problem}"),
+        }
+    }
 }

@@ -89,7 +89,6 @@ impl Inner {
             next_heartbeat: Instant::now() + heartbeat,
             min_update: min_update.map(|interval| interval.min(MAX_MIN_UPDATE_INTERVAL)),
             sent_at: HashMap::new(),
-            deadline: context.deadline,
             phase: Phase::Snapshot,
             watch,
         };
@@ -112,7 +111,6 @@ struct Feed {
     min_update: Option<Duration>,
     /// When each execution was last sent; kept only where the caller set a floor.
     sent_at: HashMap<ExecutionName, Instant>,
-    deadline: Option<Instant>,
     phase: Phase,
 }
 

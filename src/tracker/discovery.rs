@@ -55,7 +55,7 @@ impl Inner {
         if let Some(discovery) = discoveries.get(&key).and_then(Weak::upgrade) {
             return discovery;
         }
-        let stop = tokio_util::sync::CancellationToken::new();
+        let stop = self.tasks.token().child_token();
         let healthy = watch::Sender::new(None);
         let discovery =
             Arc::new(Discovery { backend: managed.id.clone(), healthy: healthy.clone(), _stop: stop.clone().drop_guard() });

@@ -13,7 +13,7 @@ pub const MAX_SELECTION: usize = 10_000;
 
 /// What a stream selects.
 #[derive(Debug)]
-pub enum Selection {
+pub(super) enum Selection {
     /// These executions.
     Names,
     /// What lies in a scope, passes the filter, and is unfinished or ended after `from`.
