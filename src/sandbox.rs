@@ -11,6 +11,7 @@ pub mod control;
 pub mod fault;
 pub mod http;
 pub mod lex;
+pub mod openmetadata;
 pub mod scenario;
 pub mod sigv4;
 
@@ -35,6 +36,7 @@ use self::control::{Board, Control};
 use self::fault::{Call, Fault, Traffic};
 use self::http::Upstream;
 use self::lex::Lex;
+use self::openmetadata::OpenMetadata;
 use self::server::Mounted;
 
 /// The default ports on 127.0.0.1.
@@ -67,11 +69,15 @@ impl Options {
         Self { clock, control: local(ports::CONTROL), upstreams: Vec::new(), latency: Duration::ZERO }
     }
 
-    /// Connect and Lex with the default data on the default ports.
+    /// All three with the default data on the default ports.
     pub fn standard(clock: Arc<Clock>) -> Self {
         let connect = Connect::new(Arc::clone(&clock), connect::Options::default());
         let lex = Lex::new(Arc::clone(&clock), lex::Options::default());
-        Self::new(clock).with(local(ports::CONNECT), Arc::new(connect)).with(local(ports::LEX), Arc::new(lex))
+        let openmetadata = OpenMetadata::new(Arc::clone(&clock), openmetadata::Options::default());
+        Self::new(clock)
+            .with(local(ports::CONNECT), Arc::new(connect))
+            .with(local(ports::LEX), Arc::new(lex))
+            .with(local(ports::OPENMETADATA), Arc::new(openmetadata))
     }
 
     /// Adds an upstream.

@@ -67,7 +67,7 @@ pub fn backends(sandbox: &Sandbox) -> Option<Vec<BackendConfig>> {
     };
     let openmetadata = OpenMetadataConfig {
         base_url: format!("http://{}/api", sandbox.address("openmetadata")?),
-        token: Some(SecretSource::Fixed(crate::sandbox::openmetadata::TOKEN.to_owned())),
+        token: Some(SecretSource::Fixed(crate::sandbox::openmetadata::DEFAULT_TOKEN.to_owned())),
         api: ApiStyle::Auto,
         settle_time: Duration::from_secs(5),
     };
