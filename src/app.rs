@@ -118,7 +118,11 @@ impl Gateway {
     ///
     /// # Errors
     /// An address is taken, or the store can't be opened.
-    pub async fn start(config: Config, logs: Option<telemetry::LogHandle>, clock: Clock) -> anyhow::Result<Self> {
+    pub async fn start(
+        config: Config,
+        logs: Option<telemetry::LogHandle>,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let lifecycle = Lifecycle::new();
         let tasks = Tasks::new();
         let mut listeners = Vec::new();
@@ -146,12 +150,17 @@ impl Gateway {
         let (routes, health) = routes(&tracker, &lifecycle, &key)?;
 
         let admin = match config.server.admin_listen {
-            Some(address) => Some(health::serve_admin(address, &config, &tracker, &lifecycle, &tasks, logs, &clock).await?),
+            Some(address) => {
+                Some(health::serve_admin(address, &config, &tracker, &lifecycle, &tasks, logs, &clock).await?)
+            }
             None => None,
         };
         let server = spawn_server(listeners, routes, &config, &lifecycle, &tasks);
         lifecycle.serve();
-        tasks.spawn("health", health::keep_told(tracker.clone(), health, lifecycle.clone(), Instant::now() + PROBE_WITHIN));
+        tasks.spawn(
+            "health",
+            health::keep_told(tracker.clone(), health, lifecycle.clone(), Instant::now() + PROBE_WITHIN),
+        );
         Ok(Self { config, addresses, admin, lifecycle, tasks, server })
     }
 

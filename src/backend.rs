@@ -6,9 +6,9 @@
 pub mod aws;
 pub mod engine;
 pub mod error;
-pub mod registry;
 pub mod http;
 pub mod quota;
+pub mod registry;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -2,8 +2,8 @@
 
 mod backends;
 pub mod error;
-mod from_tracker;
 mod executions;
+mod from_tracker;
 mod lifecycle;
 mod page;
 pub mod validate;
@@ -99,7 +99,10 @@ impl TestExecutionService for Service {
         reply(self.0.list_tests(&Context::of(&request), request.into_inner()).await)
     }
 
-    async fn get_test(&self, request: Request<v1::GetTestRequest>) -> Result<Response<v1::GetTestResponse>, Status> {
+    async fn get_test(
+        &self,
+        request: Request<v1::GetTestRequest>,
+    ) -> Result<Response<v1::GetTestResponse>, Status> {
         reply(self.0.get_test(&Context::of(&request), request.into_inner()).await)
     }
 
@@ -166,7 +169,8 @@ impl TestExecutionService for Service {
         reply(self.0.wait_execution(&Context::of(&request), request.into_inner()).await)
     }
 
-    type WatchExecutionsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchExecutionsResponse, Status>> + Send>>;
+    type WatchExecutionsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchExecutionsResponse, Status>> + Send>>;
 
     async fn watch_executions(
         &self,

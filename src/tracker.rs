@@ -31,8 +31,8 @@ pub use watch::{Follow, Resume, Watch, WatchRequest};
 use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, Priority};
 use crate::model::id::LooseExecutionName;
 use crate::model::{
-    Artifact, BackendId, BackendInfo, Clock, Condition, Execution, ExecutionName, ItemKind, Kind, ResultItem, Test,
-    TestName, Timestamp,
+    Artifact, BackendId, BackendInfo, Clock, Condition, Execution, ExecutionName, ItemKind, Kind, ResultItem,
+    Test, TestName, Timestamp,
 };
 use crate::store::{Record, Store};
 use crate::tasks::Tasks;
@@ -205,7 +205,10 @@ impl Tracker {
         max_staleness: Option<Duration>,
         call: &Call,
     ) -> Result<Vec<Arc<Execution>>, Error> {
-        let reads: Vec<_> = names.iter().map(|name| self.0.clone().fresh_by_name(name.clone(), max_staleness, call.clone())).collect();
+        let reads: Vec<_> = names
+            .iter()
+            .map(|name| self.0.clone().fresh_by_name(name.clone(), max_staleness, call.clone()))
+            .collect();
         let mut reads = futures_util::stream::iter(reads).buffered(BATCH_CONCURRENCY);
         let mut executions = Vec::with_capacity(names.len());
         while let Some(execution) = reads.next().await {
@@ -230,7 +233,10 @@ impl Tracker {
         if let Some(kind) = kind
             && !info.capabilities.result_kinds.contains(&kind)
         {
-            let error = BackendError::new(ErrorKind::FieldInvalid("kind"), format!("{kind:?} is not a kind of {}", info.id));
+            let error = BackendError::new(
+                ErrorKind::FieldInvalid("kind"),
+                format!("{kind:?} is not a kind of {}", info.id),
+            );
             return Err(Error::backend(&info.id, error));
         }
         let name = self.0.canonical(name)?;
@@ -247,7 +253,9 @@ impl Tracker {
         let managed = self.0.managed(&name.backend)?;
         let name = self.0.canonical(name)?;
         if !managed.setup.backend.info().capabilities.artifacts {
-            return self.0.ask(managed, managed.setup.backend.list_artifacts(call, &self.0.target(&name)).await);
+            return self
+                .0
+                .ask(managed, managed.setup.backend.list_artifacts(call, &self.0.target(&name)).await);
         }
         let execution = self.0.fresh(&name, None, call).await?;
         if !execution.is_done() {
@@ -280,10 +288,10 @@ impl Inner {
     }
 
     fn managed(&self, id: &BackendId) -> Result<&Arc<Managed>, Error> {
-        self.backends.iter().find(|managed| managed.id == *id).ok_or_else(|| Error::NotFound {
-            resource_type: "Backend",
-            name: format!("backends/{id}"),
-        })
+        self.backends
+            .iter()
+            .find(|managed| managed.id == *id)
+            .ok_or_else(|| Error::NotFound { resource_type: "Backend", name: format!("backends/{id}") })
     }
 
     /// Notes a call's outcome in the backend's health and names the backend in its error.
@@ -336,7 +344,13 @@ impl Inner {
 impl Managed {
     fn new(setup: BackendSetup) -> Self {
         let info = setup.backend.info();
-        Self { id: info.id, kind: info.kind, setup, health: Mutex::default(), queue: poller::Queue::default() }
+        Self {
+            id: info.id,
+            kind: info.kind,
+            setup,
+            health: Mutex::default(),
+            queue: poller::Queue::default(),
+        }
     }
 
     fn health(&self) -> Health {

@@ -23,7 +23,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sandbox", &[]),
     (
         "app",
-        &["model", "proto", "config", "token", "backend", "backend/registry", "store", "tracker", "grpc", "server", "admin", "sandbox"],
+        &[
+            "model",
+            "proto",
+            "config",
+            "token",
+            "backend",
+            "backend/registry",
+            "store",
+            "tracker",
+            "grpc",
+            "server",
+            "admin",
+            "sandbox",
+        ],
     ),
     ("cli", &["proto", "model", "app", "config", "sandbox"]),
 ];
@@ -54,7 +67,10 @@ fn adapters_do_not_know_each_other() {
         if layer != "backend/adapter" {
             continue;
         }
-        let own = ADAPTERS.iter().find(|name| file.components().any(|c| stem(c.as_os_str().as_ref()) == **name)).unwrap();
+        let own = ADAPTERS
+            .iter()
+            .find(|name| file.components().any(|c| stem(c.as_os_str().as_ref()) == **name))
+            .unwrap();
         let text = fs::read_to_string(&file).unwrap();
         for other in ADAPTERS.iter().filter(|name| *name != own) {
             if text.contains(&format!("backend::{other}")) {
@@ -67,8 +83,10 @@ fn adapters_do_not_know_each_other() {
 
 #[test]
 fn the_table_has_no_cycle() {
-    let mut open: BTreeMap<&str, BTreeSet<&str>> =
-        ALLOWED.iter().map(|(name, may)| (*name, may.iter().copied().filter(|other| other != name).collect())).collect();
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = ALLOWED
+        .iter()
+        .map(|(name, may)| (*name, may.iter().copied().filter(|other| other != name).collect()))
+        .collect();
     while !open.is_empty() {
         let free: Vec<&str> = open.iter().filter(|(_, may)| may.is_empty()).map(|(name, _)| *name).collect();
         assert!(!free.is_empty(), "a cycle among {:?}", open.keys());
@@ -140,14 +158,19 @@ fn imports(file: &Path, text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
-        let path: String =
-            code[at + "crate::".len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+        let path: String = code[at + "crate::".len()..]
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':')
+            .collect();
         let parts: Vec<&str> = path.split("::").collect();
         match parts.as_slice() {
             ["backend", "registry", ..] => found.insert("backend/registry".to_owned()),
             ["backend", part, ..] if ADAPTERS.contains(part) => found.insert("backend/adapter".to_owned()),
             [first, ..] if !first.is_empty() => found.insert((*first).to_owned()),
-            _ => panic!("{}: an import of several layers in one `use crate::{{..}}` can't be checked", file.display()),
+            _ => panic!(
+                "{}: an import of several layers in one `use crate::{{..}}` can't be checked",
+                file.display()
+            ),
         };
     }
     found

@@ -25,7 +25,12 @@ pub(super) fn print_sandbox(sandbox: &Sandbox) {
 fn upstreams(out: &mut String, sandbox: &Sandbox) -> std::fmt::Result {
     writeln!(out, "Three simulated upstreams, driven by http://{}:", sandbox.control_address())?;
     for upstream in sandbox.banner().upstreams {
-        writeln!(out, "  {:<13} http://{}  {}", upstream.name, upstream.address, upstream.details)?;
+        write!(out, "  {:<13} http://{:<15}", upstream.name, upstream.address)?;
+        let details = upstream.details.as_object().into_iter().flatten();
+        for (key, value) in details.filter_map(|(key, value)| value.as_str().map(|value| (key, value))) {
+            write!(out, " {key}={value}")?;
+        }
+        out.push('\n');
     }
     Ok(())
 }
@@ -62,4 +67,5 @@ const CALLS: &[(&str, &str)] = &[
     ("WatchExecutions", r#"{"parent": "backends/-/tests/-"}"#),
 ];
 
-const COMMANDS: &[&str] = &["tests connect", "run connect/greeting", "run lex/booking-mismatch", "executions"];
+const COMMANDS: &[&str] =
+    &["tests connect", "run connect/greeting", "run lex/booking-mismatch", "executions"];

@@ -22,7 +22,12 @@ const REFRESH: Duration = Duration::from_secs(2);
 const PROBE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Keeps the gRPC health service told until the gateway drains.
-pub(super) async fn keep_told(tracker: Tracker, health: HealthReporter, lifecycle: Lifecycle, probe_by: Instant) {
+pub(super) async fn keep_told(
+    tracker: Tracker,
+    health: HealthReporter,
+    lifecycle: Lifecycle,
+    probe_by: Instant,
+) {
     for name in ["", SERVICE_NAME] {
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
@@ -84,7 +89,9 @@ pub(super) async fn serve_admin(
         config: config.redacted(),
         readiness: Box::new(move || readiness_of(&readiness)),
         metrics: Box::new(move || metrics_of(&metrics)),
-        start_time_seconds: Duration::try_from(clock.now() - Timestamp::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        start_time_seconds: Duration::try_from(clock.now() - Timestamp::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
     };
     // It goes on through a drain, so that probes see the drain, and ends with the tasks.
     tasks.spawn("admin port", admin::serve(bound, Arc::new(admin), tasks.clone()));
@@ -103,7 +110,10 @@ fn readiness_of(tracker: &Tracker) -> Vec<Readiness> {
         name: format!("backends/{}", info.id),
         ready: health.condition.is_none(),
         required: false,
-        detail: health.condition.map(|condition| format!("{}: {}", condition.reason, condition.message)).unwrap_or_default(),
+        detail: health
+            .condition
+            .map(|condition| format!("{}: {}", condition.reason, condition.message))
+            .unwrap_or_default(),
     });
     std::iter::once(store).chain(backends).collect()
 }

@@ -23,12 +23,16 @@ pub struct ProbedBackend {
 pub async fn probe(config: &Config) -> Vec<ProbedBackend> {
     let backends = registry::build(&config.backends, &Clock::system());
     let probes = backends.iter().map(|backend| async move {
-        let call = Call { deadline: Instant::now() + WITHIN, priority: Priority::Read, caller: "check".into() };
+        let call =
+            Call { deadline: Instant::now() + WITHIN, priority: Priority::Read, caller: "check".into() };
         let page = PageRequest { size: 1, token: None };
         let findings = vec![
             ("reach it", backend.probe(&call).await),
             ("list tests", backend.list_tests(&call, &page).await.map(drop)),
-            ("list executions", backend.list_executions(&call, None, &page, &ListHint::default()).await.map(drop)),
+            (
+                "list executions",
+                backend.list_executions(&call, None, &page, &ListHint::default()).await.map(drop),
+            ),
         ];
         ProbedBackend { id: backend.info().id, findings }
     });

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::backend::{
-    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, LexStartDefaults, OpenMetadataConfig, SecretSource,
-    StaticCredentials, SystemConfig,
+    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, LexStartDefaults, OpenMetadataConfig,
+    SecretSource, StaticCredentials, SystemConfig,
 };
 use crate::model::{BackendId, Labels, LexApiMode, LexModality};
 use crate::sandbox::clock::Clock;

@@ -6,9 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
-use crate::app::SandboxOptions;
 use super::failure::Failure;
 use super::render::Output;
+use crate::app::SandboxOptions;
 
 /// A control endpoint's answer that is longer is not read.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;

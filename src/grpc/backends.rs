@@ -40,7 +40,10 @@ impl Inner {
         Ok(v1::ListBackendsResponse { backends, next_page_token })
     }
 
-    pub(super) fn get_backend(&self, request: &v1::GetBackendRequest) -> Result<v1::GetBackendResponse, Failure> {
+    pub(super) fn get_backend(
+        &self,
+        request: &v1::GetBackendRequest,
+    ) -> Result<v1::GetBackendResponse, Failure> {
         let mut violations = Violations::new();
         let id = violations.name("name", id::parse_backend(&request.name));
         let id = violations.finish_with(id)?;

@@ -38,7 +38,8 @@ impl Inner {
         let names = violations.names("names", &request.names, ExecutionName::parse);
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         violations.finish()?;
-        let executions = self.tracker.executions(&names, max_staleness, &context.call(Priority::Read)).await?;
+        let executions =
+            self.tracker.executions(&names, max_staleness, &context.call(Priority::Read)).await?;
         let executions: Vec<_> = executions.iter().map(|execution| convert::execution(execution)).collect();
         if fitting(&executions) < executions.len() {
             return Err(Failure::reply_too_large(super::page::MAX_REPLY_BYTES));
@@ -75,7 +76,8 @@ impl Inner {
         let mut violations = Violations::new();
         let name = violations.name("parent", ExecutionName::parse(&request.parent));
         let page_size = violations.page_size(request.page_size);
-        let kind = violations.check("kind", convert::item_kind(request.kind).map_err(|error| error.to_string()));
+        let kind =
+            violations.check("kind", convert::item_kind(request.kind).map_err(|error| error.to_string()));
         let (name, kind) = violations.finish_with(name.zip(kind))?;
         let filter = parse_filter(&request.filter, Schema::Items)?;
         let kind_text = request.kind.to_string();
@@ -116,8 +118,12 @@ impl Inner {
         let bound = binding(context, "ListArtifacts", &[&request.parent]);
         let from: usize = self.open(&bound, &request.page_token)?.unwrap_or_default();
         let all = self.tracker.artifacts(&name, &context.call(Priority::Read)).await?;
-        let artifacts: Vec<_> =
-            all.iter().skip(from).take(page_size).map(|artifact| convert::artifact(&name, artifact)).collect();
+        let artifacts: Vec<_> = all
+            .iter()
+            .skip(from)
+            .take(page_size)
+            .map(|artifact| convert::artifact(&name, artifact))
+            .collect();
         let next = from + artifacts.len();
         let next_page_token = self.seal(&bound, (next < all.len()).then_some(&next))?;
         Ok(v1::ListArtifactsResponse { artifacts, next_page_token })
@@ -131,6 +137,7 @@ fn fitting_rows(rows: &[(bool, v1::ResultItem)]) -> usize {
     if fits == kept.len() {
         return rows.len();
     }
-    let first_left_out = rows.iter().enumerate().filter(|(_, (matches, _))| *matches).map(|(at, _)| at).nth(fits);
+    let first_left_out =
+        rows.iter().enumerate().filter(|(_, (matches, _))| *matches).map(|(at, _)| at).nth(fits);
     first_left_out.unwrap_or(rows.len())
 }

@@ -20,7 +20,9 @@ impl From<Error> for Failure {
                 let first = missing.first().map(|(_, name)| name.clone()).unwrap_or_default();
                 let violations = missing
                     .into_iter()
-                    .map(|(at, name)| Violation::new(format!("names[{at}]"), format!("{name} does not exist")))
+                    .map(|(at, name)| {
+                        Violation::new(format!("names[{at}]"), format!("{name} does not exist"))
+                    })
                     .collect();
                 Self::resources_not_found(resource::EXECUTION, &first, violations)
             }

@@ -27,7 +27,8 @@ impl Inner {
         let test = violations.finish_with(test)?;
         let (info, _) = self.tracker.backend(&test.backend)?;
         if lex.is_some() && info.kind != Kind::AmazonLexV2 {
-            let rule = format!("backends/{} is not a Lex backend, so it takes no `lex` options", test.backend);
+            let rule =
+                format!("backends/{} is not a Lex backend, so it takes no `lex` options", test.backend);
             return Err(Failure::field_invalid("lex", rule).with_backend(&test.backend));
         }
         let start = StartRequest {
@@ -101,7 +102,11 @@ impl Inner {
         let details = request.details.map(|RecordDetails::Openmetadata(details)| details).unwrap_or_default();
         violations.count("openmetadata.metrics", details.metrics.len(), MAX_METRICS);
         for (at, metric) in details.metrics.iter().take(MAX_METRICS).enumerate() {
-            let texts = [("name", &metric.name), ("value", &metric.value), ("predicted_value", &metric.predicted_value)];
+            let texts = [
+                ("name", &metric.name),
+                ("value", &metric.value),
+                ("predicted_value", &metric.predicted_value),
+            ];
             for (field, text) in texts {
                 let field = format!("openmetadata.metrics[{at}].{field}");
                 violations.text(&field, text, super::validate::MAX_METRIC_BYTES);
@@ -109,8 +114,9 @@ impl Inner {
         }
         violations.not_negative("openmetadata.passed_rows", details.passed_rows);
         violations.not_negative("openmetadata.failed_rows", details.failed_rows);
-        let (test, end_time, verdict) =
-            violations.finish_with(test.zip(end_time).zip(verdict).map(|((test, end), verdict)| (test, end, verdict)))?;
+        let (test, end_time, verdict) = violations.finish_with(
+            test.zip(end_time).zip(verdict).map(|((test, end), verdict)| (test, end, verdict)),
+        )?;
         let whole_ms = i64::from(end_time.nanosecond() % 1_000_000);
         let record = Record {
             end_time: end_time - time::Duration::nanoseconds(whole_ms),

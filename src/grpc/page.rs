@@ -1,7 +1,7 @@
 //! Page tokens: what they hold, and what they are bound to.
 
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::error::Failure;
 use super::{Context, Inner};
@@ -58,9 +58,15 @@ impl Inner {
         Ok(Some(ListPosition { backend, upstream }))
     }
 
-    pub(super) fn seal_position(&self, bound: &Bound, position: Option<ListPosition>) -> Result<String, Failure> {
-        let position =
-            position.map(|position| MergedPosition { backend: position.backend.to_string(), upstream: position.upstream });
+    pub(super) fn seal_position(
+        &self,
+        bound: &Bound,
+        position: Option<ListPosition>,
+    ) -> Result<String, Failure> {
+        let position = position.map(|position| MergedPosition {
+            backend: position.backend.to_string(),
+            upstream: position.upstream,
+        });
         self.seal(bound, position.as_ref())
     }
 }

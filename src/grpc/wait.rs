@@ -24,13 +24,20 @@ impl Inner {
     ) -> Result<v1::WaitExecutionResponse, Failure> {
         let mut violations = Violations::new();
         let name = violations.name("name", ExecutionName::parse(&request.name));
-        let timeout =
-            violations.granted("timeout", request.timeout.as_ref(), DEFAULT_TIMEOUT, Duration::ZERO..=MAX_TIMEOUT);
+        let timeout = violations.granted(
+            "timeout",
+            request.timeout.as_ref(),
+            DEFAULT_TIMEOUT,
+            Duration::ZERO..=MAX_TIMEOUT,
+        );
         let name = violations.finish_with(name)?;
         let wait_until = Instant::now() + timeout;
         let answer_by = context.deadline.map_or(wait_until, |deadline| wait_until.min(deadline - MARGIN));
 
-        let call = Call { deadline: context.deadline.unwrap_or(wait_until + MARGIN), ..context.call(Priority::Read) };
+        let call = Call {
+            deadline: context.deadline.unwrap_or(wait_until + MARGIN),
+            ..context.call(Priority::Read)
+        };
         let (_follow, mut states) = self.tracker.follow(&name, &call).await?;
         let lifecycle = self.lifecycle.clone();
         let arrived = states.wait_for(|execution| match request.after_revision {
@@ -45,7 +52,9 @@ impl Inner {
         let execution = match arrived {
             Ok(Ok(execution)) => execution,
             // It turned out not to exist while it was waited for.
-            Ok(Err(_)) => return Err(Failure::resource_not_found(super::error::resource::EXECUTION, &name.to_string())),
+            Ok(Err(_)) => {
+                return Err(Failure::resource_not_found(super::error::resource::EXECUTION, &name.to_string()));
+            }
             Err(_) => states.borrow().clone(),
         };
         Ok(v1::WaitExecutionResponse { execution: Some(convert::execution(&execution)) })

@@ -92,7 +92,9 @@ impl Inner {
             phase: Phase::Snapshot,
             watch,
         };
-        Ok(Box::pin(stream::unfold(feed, |mut feed| async move { feed.next().await.map(|message| (message, feed)) })))
+        Ok(Box::pin(stream::unfold(feed, |mut feed| async move {
+            feed.next().await.map(|message| (message, feed))
+        })))
     }
 }
 
@@ -171,7 +173,10 @@ impl Feed {
             };
             self.settle(&execution, false);
             // The token stays empty: a stream that breaks off here starts anew.
-            return v1::WatchExecutionsResponse { resume_token: String::new(), event: Some(Event::Update(update)) };
+            return v1::WatchExecutionsResponse {
+                resume_token: String::new(),
+                event: Some(Event::Update(update)),
+            };
         }
         self.phase = Phase::Live;
         self.message(Event::SnapshotComplete(v1::SnapshotComplete {
@@ -233,7 +238,8 @@ impl Feed {
     }
 
     fn message(&self, event: Event) -> v1::WatchExecutionsResponse {
-        let opened_at_ms = i64::try_from(self.watch.opened_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
+        let opened_at_ms =
+            i64::try_from(self.watch.opened_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
         let point = ResumePoint { position: self.watch.taken_up_to(), opened_at_ms };
         v1::WatchExecutionsResponse {
             resume_token: self.service.resume_tokens.seal(&self.bound, point),

@@ -48,7 +48,11 @@ impl Discovery {
 
 impl Inner {
     /// Observes a place for as long as the answer is held.
-    pub(super) fn discover(self: &Arc<Self>, managed: &Arc<Managed>, test: Option<&TestId>) -> Arc<Discovery> {
+    pub(super) fn discover(
+        self: &Arc<Self>,
+        managed: &Arc<Managed>,
+        test: Option<&TestId>,
+    ) -> Arc<Discovery> {
         let key = (managed.id.clone(), test.cloned());
         let mut discoveries = self.discoveries.0.lock().unwrap_or_else(PoisonError::into_inner);
         discoveries.retain(|_, discovery| discovery.strong_count() > 0);
@@ -57,8 +61,11 @@ impl Inner {
         }
         let stop = self.tasks.token().child_token();
         let healthy = watch::Sender::new(None);
-        let discovery =
-            Arc::new(Discovery { backend: managed.id.clone(), healthy: healthy.clone(), _stop: stop.clone().drop_guard() });
+        let discovery = Arc::new(Discovery {
+            backend: managed.id.clone(),
+            healthy: healthy.clone(),
+            _stop: stop.clone().drop_guard(),
+        });
         discoveries.insert(key, Arc::downgrade(&discovery));
         let (inner, managed, test) = (self.clone(), managed.clone(), test.cloned());
         self.tasks.spawn(format!("discovery {}", managed.id), async move {
@@ -70,7 +77,12 @@ impl Inner {
         discovery
     }
 
-    async fn keep_looking(self: &Arc<Self>, managed: &Managed, test: Option<&TestId>, healthy: &watch::Sender<Option<bool>>) {
+    async fn keep_looking(
+        self: &Arc<Self>,
+        managed: &Managed,
+        test: Option<&TestId>,
+        healthy: &watch::Sender<Option<bool>>,
+    ) {
         let mut ended_from = self.clock.now() - INTERVAL;
         loop {
             let began = self.clock.now();

@@ -96,12 +96,20 @@ impl Tracker {
     ///
     /// # Errors
     /// No such backend, or the one backend's own failure.
-    pub async fn list_executions(&self, query: &ExecutionsQuery, call: &Call) -> Result<ExecutionsPage, Error> {
+    pub async fn list_executions(
+        &self,
+        query: &ExecutionsQuery,
+        call: &Call,
+    ) -> Result<ExecutionsPage, Error> {
         let inner = &self.0;
         let page = inner
-            .merge(query.scope.backend.as_ref(), query.page_size, query.position.as_ref(), call, |managed, page, call| {
-                inner.executions_part(managed, query, page, call)
-            })
+            .merge(
+                query.scope.backend.as_ref(),
+                query.page_size,
+                query.position.as_ref(),
+                call,
+                |managed, page, call| inner.executions_part(managed, query, page, call),
+            )
             .await?;
         Ok(ExecutionsPage { executions: page.items, next: page.next, unreachable: page.unreachable })
     }
@@ -113,9 +121,13 @@ impl Tracker {
     pub async fn list_tests(&self, query: &TestsQuery, call: &Call) -> Result<TestsPage, Error> {
         let inner = &self.0;
         let page = inner
-            .merge(query.backend.as_ref(), query.page_size, query.position.as_ref(), call, |managed, page, call| {
-                inner.tests_part(managed, query, page, call)
-            })
+            .merge(
+                query.backend.as_ref(),
+                query.page_size,
+                query.position.as_ref(),
+                call,
+                |managed, page, call| inner.tests_part(managed, query, page, call),
+            )
             .await?;
         Ok(TestsPage { tests: page.items, next: page.next, unreachable: page.unreachable })
     }
@@ -141,7 +153,8 @@ impl Inner {
             None => self.backends.iter().collect(),
         };
         // A backend that left the configuration meanwhile ends the list.
-        let first = position.map_or(Some(0), |position| backends.iter().position(|managed| managed.id == position.backend));
+        let first = position
+            .map_or(Some(0), |position| backends.iter().position(|managed| managed.id == position.backend));
         let backends = first.map_or(&[][..], |first| backends.get(first..).unwrap_or_default());
         let mut upstream = position.and_then(|position| position.upstream.clone());
         for (at, managed) in backends.iter().enumerate() {
@@ -154,7 +167,8 @@ impl Inner {
                 Ok(found) => {
                     merged.items.extend(found.items);
                     if found.next.is_some() {
-                        merged.next = Some(ListPosition { backend: managed.id.clone(), upstream: found.next });
+                        merged.next =
+                            Some(ListPosition { backend: managed.id.clone(), upstream: found.next });
                         break;
                     }
                 }
@@ -205,9 +219,11 @@ impl Inner {
     ) -> Result<Part<Arc<Execution>>, Error> {
         let test = query.scope.test.as_ref();
         let hint = query.filter.as_ref().map_or_else(ListHint::default, hint_of);
-        let matches = |execution: &Execution| query.filter.as_ref().is_none_or(|filter| filter.matches(execution));
+        let matches =
+            |execution: &Execution| query.filter.as_ref().is_none_or(|filter| filter.matches(execution));
         // Runs that were started here and that upstream does not show yet come first.
-        let mut items = if page.token.is_none() { self.not_shown_upstream(managed, test) } else { Vec::new() };
+        let mut items =
+            if page.token.is_none() { self.not_shown_upstream(managed, test) } else { Vec::new() };
         items.retain(|execution| matches(execution));
         items.truncate(page.size);
         for _ in 0..MAX_EMPTY_PAGES {
@@ -215,7 +231,8 @@ impl Inner {
             if page.size == 0 {
                 break;
             }
-            let found = self.ask(managed, managed.setup.backend.list_executions(&call, test, &page, &hint).await)?;
+            let found =
+                self.ask(managed, managed.setup.backend.list_executions(&call, test, &page, &hint).await)?;
             let rows: Vec<_> = found.items.into_iter().filter_map(|row| self.better(managed, row)).collect();
             let rows = self.resolve_rows(rows, &call).await;
             items.extend(rows.into_iter().filter(|execution| matches(execution)));
@@ -250,7 +267,10 @@ impl Inner {
         let name = self.canonical(&test.execution(row.execution)).ok()?;
         let known = self.known(&name).ok()?;
         match known {
-            Some(known) if known.is_done() || row.observation.state == State::Settling && known.state == State::Settling => {
+            Some(known)
+                if known.is_done()
+                    || row.observation.state == State::Settling && known.state == State::Settling =>
+            {
                 Some(known)
             }
             _ => Some(self.absorb(&name, row.observation, |_, _| {})),
@@ -258,11 +278,20 @@ impl Inner {
     }
 
     /// Settles the rows that need another call, as far as time and budget allow.
-    async fn resolve_rows(self: &Arc<Self>, mut rows: Vec<Arc<Execution>>, call: &Call) -> Vec<Arc<Execution>> {
+    async fn resolve_rows(
+        self: &Arc<Self>,
+        mut rows: Vec<Arc<Execution>>,
+        call: &Call,
+    ) -> Vec<Arc<Execution>> {
         let deadline = (Instant::now() + RESOLVE_WITHIN).min(call.deadline - Duration::from_millis(500));
         let call = Call { deadline, ..call.clone() };
-        let mut open: Vec<usize> =
-            rows.iter().enumerate().filter(|(_, row)| row.state == State::Settling).map(|(at, _)| at).rev().collect();
+        let mut open: Vec<usize> = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.state == State::Settling)
+            .map(|(at, _)| at)
+            .rev()
+            .collect();
         let mut reads = FuturesUnordered::new();
         loop {
             while reads.len() < RESOLVE_CONCURRENCY
@@ -274,7 +303,9 @@ impl Inner {
             }
             match reads.next().await {
                 Some((at, Ok(execution))) => rows[at] = execution,
-                Some((_, Err(error))) if matches!(error.kind, ErrorKind::BackendBudgetExhausted) => open.clear(),
+                Some((_, Err(error))) if matches!(error.kind, ErrorKind::BackendBudgetExhausted) => {
+                    open.clear()
+                }
                 Some((_, Err(_))) => {}
                 None => return rows,
             }

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_hint_beats_the_back_off_and_failures_double_it() {
-        let failing = |failures, retry_after| next_pause(&Facts { failures, retry_after, ..facts(State::Running, 1) });
+        let failing =
+            |failures, retry_after| next_pause(&Facts { failures, retry_after, ..facts(State::Running, 1) });
         assert_eq!(failing(1, None), Some(Duration::from_secs(1)));
         assert_eq!(failing(3, None), Some(Duration::from_secs(4)));
         assert_eq!(failing(30, None), Some(LONGEST_BACKOFF));

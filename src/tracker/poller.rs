@@ -43,7 +43,11 @@ impl Queue {
 
     fn pop_due(&self, now: Instant) -> Option<(Instant, ExecutionName)> {
         let mut heap = self.lock();
-        if heap.peek().is_some_and(|Reverse((due, _))| *due <= now) { heap.pop().map(|Reverse(place)| place) } else { None }
+        if heap.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            heap.pop().map(|Reverse(place)| place)
+        } else {
+            None
+        }
     }
 }
 
@@ -75,7 +79,8 @@ async fn sleep_until(due: Option<Instant>) {
 }
 
 async fn poll(inner: &Arc<Inner>, name: ExecutionName) -> ExecutionName {
-    let call = Call { deadline: Instant::now() + PATIENCE, priority: Priority::Followed, caller: Arc::from("") };
+    let call =
+        Call { deadline: Instant::now() + PATIENCE, priority: Priority::Followed, caller: Arc::from("") };
     if let Err(error) = inner.read(&name, &call).await {
         tracing::debug!(execution = %name, %error, "poll failed");
     }

@@ -27,11 +27,16 @@ impl Inner {
     }
 
     /// As [`Self::canonical`], for a name whose test may be `-`.
-    pub(super) async fn resolve(&self, name: &LooseExecutionName, call: &Call) -> Result<ExecutionName, Error> {
+    pub(super) async fn resolve(
+        &self,
+        name: &LooseExecutionName,
+        call: &Call,
+    ) -> Result<ExecutionName, Error> {
         let LooseExecutionName { backend, test, execution } = name;
         let managed = self.managed(backend)?;
         if let Some(test) = test {
-            let name = ExecutionName { backend: backend.clone(), test: test.clone(), execution: execution.clone() };
+            let name =
+                ExecutionName { backend: backend.clone(), test: test.clone(), execution: execution.clone() };
             return self.canonical(&name);
         }
         if managed.kind != Kind::AmazonLexV2 {
@@ -47,7 +52,10 @@ impl Inner {
         let observation =
             self.ask(managed, managed.setup.backend.observe(call, &untold(None, execution.clone())).await)?;
         let test = observation.test.clone().ok_or_else(|| {
-            let error = BackendError::new(ErrorKind::UpstreamInvalidResponse, "the answer does not say of which test");
+            let error = BackendError::new(
+                ErrorKind::UpstreamInvalidResponse,
+                "the answer does not say of which test",
+            );
             Error::backend(backend, error)
         })?;
         let name = ExecutionName { backend: backend.clone(), test, execution: execution.clone() };
@@ -67,7 +75,8 @@ impl Inner {
         if let Some(known) = self.known(name)? {
             let table = self.table();
             let entry = table.get(name);
-            let followed = entry.is_some_and(|entry| entry.is_followed(now) && entry.record.execution.observe_time.is_some());
+            let followed = entry
+                .is_some_and(|entry| entry.is_followed(now) && entry.record.execution.observe_time.is_some());
             let age = entry.and_then(|entry| entry.read_at).map(|read_at| now.duration_since(read_at));
             let fresh_enough = match max_staleness {
                 None => followed || age.is_some_and(|age| age <= DEFAULT_STALENESS),
@@ -103,7 +112,11 @@ impl Inner {
     }
 
     /// Makes sure that an execution exists, by what is known or by a read.
-    pub(super) async fn require_known(self: &Arc<Self>, name: &ExecutionName, call: &Call) -> Result<(), Error> {
+    pub(super) async fn require_known(
+        self: &Arc<Self>,
+        name: &ExecutionName,
+        call: &Call,
+    ) -> Result<(), Error> {
         match self.known(name)? {
             Some(known) if known.observe_time.is_some() => Ok(()),
             _ => self.fresh(name, None, call).await.map(|_| ()),
@@ -119,16 +132,23 @@ impl Inner {
     }
 
     /// Reads an execution from upstream. Joins a reading that is under way; it ends when nobody waits any more.
-    pub(super) async fn read(self: &Arc<Self>, name: &ExecutionName, call: &Call) -> Result<Arc<Execution>, BackendError> {
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        name: &ExecutionName,
+        call: &Call,
+    ) -> Result<Arc<Execution>, BackendError> {
         let mut joined;
         loop {
             let reading = {
-                let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
+                let known =
+                    if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
                 let mut table = self.table();
                 let now = Instant::now();
                 let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
                 entry.idle_since = now;
-                if let Some(reading) = entry.reading.as_ref().and_then(futures_util::future::WeakShared::upgrade) {
+                if let Some(reading) =
+                    entry.reading.as_ref().and_then(futures_util::future::WeakShared::upgrade)
+                {
                     joined = true;
                     reading
                 } else {
@@ -144,17 +164,18 @@ impl Inner {
                 // Another caller's deadline or budget is not ours.
                 Ok(Err(error))
                     if joined
-                        && matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted) =>
+                        && matches!(
+                            error.kind,
+                            ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted
+                        ) =>
                 {
                     self.forget_reading(name);
                 }
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(())) => {
-                    return self
-                        .table()
-                        .get(name)
-                        .map(super::table::Entry::execution)
-                        .ok_or_else(|| BackendError::new(ErrorKind::ResourceNotFound, format!("{name} does not exist")));
+                    return self.table().get(name).map(super::table::Entry::execution).ok_or_else(|| {
+                        BackendError::new(ErrorKind::ResourceNotFound, format!("{name} does not exist"))
+                    });
                 }
             }
         }
@@ -169,14 +190,18 @@ impl Inner {
     async fn read_once(self: Arc<Self>, name: ExecutionName, call: Call) -> Result<(), BackendError> {
         let target = self.target(&name);
         let Ok(managed) = self.managed(&name.backend) else {
-            return Err(BackendError::new(ErrorKind::ResourceNotFound, format!("backends/{} does not exist", name.backend)));
+            return Err(BackendError::new(
+                ErrorKind::ResourceNotFound,
+                format!("backends/{} does not exist", name.backend),
+            ));
         };
         let result = managed.setup.backend.observe(&call, &target).await;
         managed.note(&result, self.clock.now());
         let result = result.and_then(|observation| match &observation.test {
             Some(test) if *test != name.test => {
                 let message = format!("{name} does not exist: this execution belongs to another test");
-                Err(BackendError::new(ErrorKind::ResourceNotFound, message).with_resource("Execution", &name.to_string()))
+                Err(BackendError::new(ErrorKind::ResourceNotFound, message)
+                    .with_resource("Execution", &name.to_string()))
             }
             _ => Ok(observation),
         });
@@ -184,18 +209,32 @@ impl Inner {
             Ok(observation) => {
                 self.absorb(&name, observation, |_, _| {});
                 let deadline = managed.setup.tracking_deadline;
-                self.lose_if(&name, |record, clock| clock.since(record.first_seen) > deadline, || {
-                    format!("no end was seen within {} of following it", humantime::format_duration(deadline))
-                });
+                self.lose_if(
+                    &name,
+                    |record, clock| clock.since(record.first_seen) > deadline,
+                    || {
+                        format!(
+                            "no end was seen within {} of following it",
+                            humantime::format_duration(deadline)
+                        )
+                    },
+                );
                 self.forget_reading(&name);
                 Ok(())
             }
             Err(error) => {
                 self.note_failure(&name, &error);
                 let deadline = managed.setup.tracking_deadline;
-                self.lose_if(&name, |record, clock| record.followed && clock.since(record.first_seen) > deadline, || {
-                    format!("no end was seen within {} of following it", humantime::format_duration(deadline))
-                });
+                self.lose_if(
+                    &name,
+                    |record, clock| record.followed && clock.since(record.first_seen) > deadline,
+                    || {
+                        format!(
+                            "no end was seen within {} of following it",
+                            humantime::format_duration(deadline)
+                        )
+                    },
+                );
                 self.forget_reading(&name);
                 Err(error)
             }

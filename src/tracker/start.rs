@@ -7,8 +7,12 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 
 use super::{Error, Inner, Managed, Tracker};
-use crate::backend::{BackendError, Call, Effect, ErrorKind, Found, StartIntent, StartOptions, StartPlan, Started};
-use crate::model::{Execution, ExecutionId, ExecutionName, Labels, LexApiMode, LexModality, StartMode, TestName};
+use crate::backend::{
+    BackendError, Call, Effect, ErrorKind, Found, StartIntent, StartOptions, StartPlan, Started,
+};
+use crate::model::{
+    Execution, ExecutionId, ExecutionName, Labels, LexApiMode, LexModality, StartMode, TestName,
+};
 use crate::store::{StartKey, StartOutcome as Outcome, StartRecord};
 
 /// A start that has not appeared upstream after this long never will.
@@ -60,7 +64,11 @@ impl Tracker {
     ///
     /// # Errors
     /// It could not be started, and why.
-    pub async fn validate_start(&self, request: &StartRequest, call: &Call) -> Result<(StartPlan, Labels), Error> {
+    pub async fn validate_start(
+        &self,
+        request: &StartRequest,
+        call: &Call,
+    ) -> Result<(StartPlan, Labels), Error> {
         let managed = self.0.managed(&request.test.backend)?;
         let plan = managed.setup.backend.plan_start(call, &request.test.test, &request.options).await;
         Ok((self.0.ask(managed, plan)?, request.labels.clone()))
@@ -92,9 +100,10 @@ impl Inner {
         };
         let managed = self.managed(&request.test.backend)?.clone();
         let outcome = match self.store.start(&key)? {
-            Some(record) if record.fingerprint != fingerprint(&request) => {
-                Err(Error::RequestIdReused { backend: managed.id.clone(), request_id: request.request_id.clone() })
-            }
+            Some(record) if record.fingerprint != fingerprint(&request) => Err(Error::RequestIdReused {
+                backend: managed.id.clone(),
+                request_id: request.request_id.clone(),
+            }),
             Some(record) => match &record.outcome {
                 Outcome::Started(name) => self.started_before(&name.clone()),
                 Outcome::NotConfirmed => Err(not_confirmed(&managed, &request)),
@@ -170,7 +179,8 @@ impl Inner {
                     0 => "the start's reply was lost and the run has not shown up yet; ask again with the same request_id".into(),
                     _ => format!("the start's reply was lost and {count} runs could be it; ask again with the same request_id"),
                 };
-                let error = BackendError::new(ErrorKind::StartOutcomeUnknown, message).with_effect(Effect::Possible);
+                let error =
+                    BackendError::new(ErrorKind::StartOutcomeUnknown, message).with_effect(Effect::Possible);
                 Err(Error::backend(&managed.id, error))
             }
         }
@@ -198,7 +208,8 @@ impl Inner {
         let mut observation = started.observation;
         observation.details = observation.details.or(Some(start.details));
         let (labels, caller, request_id) = (start.labels, start.caller, start.request_id);
-        let (upstream_labels, display_name, sent_at) = (start.upstream_labels, start.test_display_name, start.time);
+        let (upstream_labels, display_name, sent_at) =
+            (start.upstream_labels, start.test_display_name, start.time);
         let execution = self.absorb(&name, observation, |record, first| {
             if known_before {
                 return;
@@ -217,7 +228,8 @@ impl Inner {
             }
         });
         let record = self.table().get(&name).map(|entry| entry.record.clone());
-        if let Err(error) = self.store.settle_start(&start.key, Outcome::Started(name.clone()), record).await {
+        if let Err(error) = self.store.settle_start(&start.key, Outcome::Started(name.clone()), record).await
+        {
             // It did start, and that is the answer; a retry after a crash finds the run by reconciling.
             tracing::error!(execution = %name, %error, "a confirmed start could not be journalled");
         }
@@ -226,10 +238,9 @@ impl Inner {
     }
 
     fn started_before(&self, name: &ExecutionName) -> Result<StartOutcome, Error> {
-        let execution = self.known(name)?.ok_or_else(|| Error::NotFound {
-            resource_type: "Execution",
-            name: name.to_string(),
-        })?;
+        let execution = self
+            .known(name)?
+            .ok_or_else(|| Error::NotFound { resource_type: "Execution", name: name.to_string() })?;
         Ok(StartOutcome { execution, deduplicated: true })
     }
 }

@@ -41,7 +41,10 @@ impl Inner {
         let scope = managed.setup.backend.info().capabilities.stop_scope;
         if scope == StopScope::None {
             let message = format!("{} has no call that stops an execution", managed.id);
-            return Err(Error::backend(&managed.id, BackendError::new(ErrorKind::CapabilityNotSupported, message)));
+            return Err(Error::backend(
+                &managed.id,
+                BackendError::new(ErrorKind::CapabilityNotSupported, message),
+            ));
         }
         let name = self.canonical(&request.name)?;
         self.require_known(&name, call).await?;
@@ -50,8 +53,12 @@ impl Inner {
             return Ok(execution);
         }
         if scope == StopScope::Test && !request.allow_test_scope {
-            let message = "stopping this execution stops every unfinished execution of its test: set allow_test_scope";
-            return Err(Error::backend(&managed.id, BackendError::new(ErrorKind::StopScopeNotAllowed, message)));
+            let message =
+                "stopping this execution stops every unfinished execution of its test: set allow_test_scope";
+            return Err(Error::backend(
+                &managed.id,
+                BackendError::new(ErrorKind::StopScopeNotAllowed, message),
+            ));
         }
         let stopped = managed.setup.backend.stop(call, &self.target(&name), &token(request)).await;
         managed.note(&stopped, self.clock.now());
@@ -106,5 +113,9 @@ impl Inner {
 /// Stable over the retries of one request, and different for another request id.
 fn token(request: &StopRequest) -> String {
     let text = format!("stop\n{}\n{}\n{}", request.name, request.caller, request.request_id);
-    digest::digest(&digest::SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::digest(&digest::SHA256, text.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

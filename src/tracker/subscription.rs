@@ -157,7 +157,8 @@ impl Subscriber {
     /// Takes the oldest update that `hold` does not keep back.
     pub(super) fn take(&self, mut hold: impl FnMut(&Update) -> bool) -> Option<Update> {
         let mut queue = self.lock();
-        let at = queue.order.iter().position(|name| queue.slots.get(name).is_some_and(|update| !hold(update)))?;
+        let at =
+            queue.order.iter().position(|name| queue.slots.get(name).is_some_and(|update| !hold(update)))?;
         let name = queue.order.remove(at)?;
         let update = queue.slots.remove(&name)?;
         queue.unsent.remove(&update.position);

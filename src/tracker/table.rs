@@ -125,7 +125,12 @@ impl Table {
     }
 
     /// The entry of a name, made from `record` where there is none.
-    pub(super) fn entry(&mut self, record: impl FnOnce() -> Record, name: &ExecutionName, now: Instant) -> &mut Entry {
+    pub(super) fn entry(
+        &mut self,
+        record: impl FnOnce() -> Record,
+        name: &ExecutionName,
+        now: Instant,
+    ) -> &mut Entry {
         self.entries.entry(name.clone()).or_insert_with(|| Entry::new(record(), now))
     }
 
@@ -202,8 +207,9 @@ impl Table {
 
     /// What changed after a position, oldest first; `None` where that is no longer known.
     pub(super) fn changed_since(&self, position: u64) -> Option<Vec<ExecutionName>> {
-        (position >= self.forgotten)
-            .then(|| self.changes.range(position.saturating_add(1)..).map(|(_, (name, _))| name.clone()).collect())
+        (position >= self.forgotten).then(|| {
+            self.changes.range(position.saturating_add(1)..).map(|(_, (name, _))| name.clone()).collect()
+        })
     }
 
     /// Lets go of what nobody follows and of changes too old to resume from.
@@ -216,7 +222,8 @@ impl Table {
         }
         let idle = |entry: &Entry| entry.followers == 0 && !entry.is_followed(now) && !entry.polling;
         let crowded = self.entries.len() > MAX_IDLE_ENTRIES;
-        self.entries.retain(|_, entry| !idle(entry) || (!crowded && now.duration_since(entry.idle_since) < LINGER));
+        self.entries
+            .retain(|_, entry| !idle(entry) || (!crowded && now.duration_since(entry.idle_since) < LINGER));
         let entries = &self.entries;
         self.aliases.retain(|_, minted| entries.contains_key(minted));
     }
@@ -228,7 +235,9 @@ impl Table {
             .filter(|(other, entry)| {
                 *other != name && other.test_name() == *test && !entry.record.execution.upstream_id.is_empty()
             })
-            .filter(|(other, entry)| other.execution.is_minted() || !entry.record.execution.creator.is_empty())
+            .filter(|(other, entry)| {
+                other.execution.is_minted() || !entry.record.execution.creator.is_empty()
+            })
             .map(|(_, entry)| entry.record.execution.upstream_id.clone())
             .collect()
     }

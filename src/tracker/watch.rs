@@ -101,7 +101,12 @@ impl Tracker {
         }
     }
 
-    async fn watch_names(&self, request: WatchRequest, call: &Call, opened_at: Timestamp) -> Result<Watch, Error> {
+    async fn watch_names(
+        &self,
+        request: WatchRequest,
+        call: &Call,
+        opened_at: Timestamp,
+    ) -> Result<Watch, Error> {
         let inner = &self.0;
         let mut missing = Vec::new();
         let mut names = Vec::with_capacity(request.names.len());
@@ -112,7 +117,8 @@ impl Tracker {
                 Err(error) => return Err(error),
             }
         }
-        let reads = names.iter().map(|(at, name)| async move { (*at, name, inner.require_known(name, call).await) });
+        let reads =
+            names.iter().map(|(at, name)| async move { (*at, name, inner.require_known(name, call).await) });
         for (at, name, result) in futures_util::future::join_all(reads).await {
             match result {
                 Ok(()) | Err(Error::DeadlineExceeded) => {}
@@ -143,14 +149,18 @@ impl Tracker {
         for name in &names {
             table.subscribe_name(name, &subscriber);
         }
-        let states: Vec<_> =
-            names.iter().filter_map(|name| table.get(name).map(|entry| (entry.execution(), entry.record.position))).collect();
+        let states: Vec<_> = names
+            .iter()
+            .filter_map(|name| table.get(name).map(|entry| (entry.execution(), entry.record.position)))
+            .collect();
         let position = inner.store.next_position();
         let missed = request.resume.map(|resume| table.changed_since(resume.position));
         drop(table);
         let (snapshot, reset) = match missed {
             Some(Some(missed)) => {
-                for (execution, position) in states.iter().filter(|(execution, _)| missed.contains(&execution.name)) {
+                for (execution, position) in
+                    states.iter().filter(|(execution, _)| missed.contains(&execution.name))
+                {
                     subscriber.catch_up(execution, *position);
                 }
                 (Vec::new(), false)
@@ -189,19 +199,22 @@ impl Tracker {
             Some(id) => vec![inner.managed(id)?.clone()],
             None => inner.backends.clone(),
         };
-        let capable = |managed: &&Arc<super::Managed>| managed.setup.backend.info().capabilities.list_executions;
+        let capable =
+            |managed: &&Arc<super::Managed>| managed.setup.backend.info().capabilities.list_executions;
         let discoveries: Vec<_> = backends
             .iter()
             .filter(capable)
             .map(|managed| inner.discover(managed, scope.test.as_ref()))
             .collect();
         let older_ends = filter.as_ref().and_then(Filter::end_time_lower_bound);
-        let looks = futures_util::future::join_all(discoveries.iter().map(|discovery| discovery.first_look()));
+        let looks =
+            futures_util::future::join_all(discoveries.iter().map(|discovery| discovery.first_look()));
         // A slow upstream is named as unreachable; what it has comes as CHANGED.
         drop(tokio::time::timeout_at(open_by, looks).await);
         if let (Some(filter), Some(_)) = (&filter, older_ends) {
             let hint = hint_of(filter);
-            let looks = backends.iter().map(|managed| inner.look(managed, scope.test.as_ref(), &hint, open_by));
+            let looks =
+                backends.iter().map(|managed| inner.look(managed, scope.test.as_ref(), &hint, open_by));
             drop(tokio::time::timeout_at(open_by, futures_util::future::join_all(looks)).await);
         }
         let from = older_ends.map_or(opened_at, |bound| bound.min(opened_at));
@@ -210,7 +223,9 @@ impl Tracker {
         let states: Vec<_> = table
             .entries()
             .map(|(_, entry)| (entry.execution(), entry.record.position))
-            .filter(|(execution, _)| execution.observe_time.is_some() && subscriber.selection.matches(execution))
+            .filter(|(execution, _)| {
+                execution.observe_time.is_some() && subscriber.selection.matches(execution)
+            })
             .collect();
         if states.len() > MAX_SELECTION {
             return Err(Error::SelectionTooLarge(MAX_SELECTION));
@@ -360,8 +375,13 @@ impl Inner {
     }
 
     /// The staleness that can be promised: never below the slowest backend's pace.
-    fn grant<'a>(&self, wanted: Option<Duration>, backends: impl Iterator<Item = &'a BackendId>) -> Option<Duration> {
-        let floor = backends.filter_map(|id| self.managed(id).ok()).map(|managed| managed.setup.poll_interval).max();
+    fn grant<'a>(
+        &self,
+        wanted: Option<Duration>,
+        backends: impl Iterator<Item = &'a BackendId>,
+    ) -> Option<Duration> {
+        let floor =
+            backends.filter_map(|id| self.managed(id).ok()).map(|managed| managed.setup.poll_interval).max();
         wanted.map(|wanted| wanted.max(floor.unwrap_or_default()))
     }
 }

@@ -11,7 +11,11 @@ async fn one_request_starts_any_kind_of_test_and_a_stream_shows_its_verdict() {
     let world = World::start().await;
     for (backend, test) in [("connect", "greeting"), ("lex", "booking"), ("quality", "orders_quality")] {
         let states = world.run(backend, test).await;
-        assert_eq!((state(&states), verdict(&states)), (State::Completed, Verdict::Passed), "{backend}/{test}: {states:?}");
+        assert_eq!(
+            (state(&states), verdict(&states)),
+            (State::Completed, Verdict::Passed),
+            "{backend}/{test}: {states:?}"
+        );
         assert!(states.done);
         assert!(states.counts.unwrap().total.unwrap() > 0, "{backend}/{test}");
         let items = v1::ListResultItemsRequest { parent: states.name, ..Default::default() };
@@ -25,7 +29,11 @@ async fn a_failed_expectation_is_a_failed_verdict_and_no_error() {
     let world = World::start().await;
     for (backend, test) in [("connect", "holiday-closure"), ("lex", "booking-mismatch")] {
         let ended = world.run(backend, test).await;
-        assert_eq!((state(&ended), verdict(&ended)), (State::Completed, Verdict::Failed), "{backend}/{test}: {ended:?}");
+        assert_eq!(
+            (state(&ended), verdict(&ended)),
+            (State::Completed, Verdict::Failed),
+            "{backend}/{test}: {ended:?}"
+        );
         assert_eq!(ended.failure.unwrap().kind(), FailureKind::Assertion);
     }
 }

@@ -123,8 +123,11 @@ impl World {
 
     /// Follows an execution to its end on a stream and returns every state that came.
     pub async fn follow(&self, name: &str) -> Vec<v1::Execution> {
-        let request =
-            v1::WatchExecutionsRequest { names: vec![name.to_owned()], until_done: true, ..Default::default() };
+        let request = v1::WatchExecutionsRequest {
+            names: vec![name.to_owned()],
+            until_done: true,
+            ..Default::default()
+        };
         let mut stream = self.client.clone().watch_executions(request).await.unwrap().into_inner();
         let mut states = Vec::new();
         let all = async {
