@@ -1,7 +1,7 @@
 //! What the two simulated AWS services share: the front door, error replies, page tokens and limits.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -141,7 +141,7 @@ pub(crate) fn front_door(
     service: &str,
     limiter: &mut RateLimit,
 ) -> Result<(), AwsError> {
-    sigv4::verify(request, keys, region, service, SystemTime::now())
+    sigv4::verify(request, keys, region, service, super::clock::wall_clock())
         .map_err(|refused| AwsError::new(403, refused.code(), refused.to_string()))?;
     if limiter.admit(operation, Instant::now()) {
         return Ok(());

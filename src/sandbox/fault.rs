@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -267,7 +267,7 @@ impl Traffic {
         if inner.calls.len() >= CALLS_KEPT {
             inner.calls.pop_front();
         }
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let at_ms = super::clock::wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         inner.calls.push_back(Call {
             sequence,
             operation: operation.into(),

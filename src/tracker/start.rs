@@ -54,7 +54,7 @@ impl KeyedLocks {
             return lock;
         }
         let lock = Arc::new(tokio::sync::Mutex::new(()));
-        locks.insert(key.clone(), Arc::downgrade(&lock));
+        locks.insert(*key, Arc::downgrade(&lock));
         lock
     }
 }

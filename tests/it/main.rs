@@ -1,4 +1,5 @@
 //! The gateway over real sockets, in front of the simulated upstreams.
+#![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test may panic")]
 
 mod flow;
 mod support;

@@ -184,6 +184,6 @@ pub fn told(status: &Status) -> (Code, String) {
 
 /// The fields that a failure blames.
 pub fn blamed(status: &Status) -> Vec<String> {
-    let bad = status.get_details_bad_request().unwrap_or_default();
-    bad.field_violations.into_iter().map(|violation| violation.field).collect()
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
 }

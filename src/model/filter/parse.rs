@@ -1,6 +1,5 @@
 //! Recursive descent over the text of a filter, never deeper than [`MAX_DEPTH`].
 
-use std::fmt::Write as _;
 
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
@@ -151,24 +150,17 @@ impl<'a> Parser<'a> {
 
     fn unknown_field(&self, name: &str) -> String {
         let known = self.schema.fields();
-        let mut message = format!("there is no field {name:?} here");
         let near = known.iter().find(|field| distance(name, field.trim_end_matches('.')) <= 2);
-        // Writing to a String never fails.
-        let _ = match near {
-            Some(field) => write!(message, "; did you mean {}?", field.trim_end_matches('.')),
+        let hint = match near {
+            Some(field) => format!("did you mean {}?", field.trim_end_matches('.')),
             None => {
-                let known: Vec<_> = known
-                    .iter()
-                    .map(
-                        |field| {
-                            if field.ends_with('.') { format!("{field}KEY") } else { (*field).to_owned() }
-                        },
-                    )
-                    .collect();
-                write!(message, "; the fields are {}", known.join(", "))
+                let spelled = known.iter().map(|field| {
+                    if field.ends_with('.') { format!("{field}KEY") } else { (*field).to_owned() }
+                });
+                format!("the fields are {}", spelled.collect::<Vec<_>>().join(", "))
             }
         };
-        message
+        format!("there is no field {name:?} here; {hint}")
     }
 
     fn op(&mut self) -> Result<Op, FilterError> {
