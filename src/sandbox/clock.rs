@@ -3,6 +3,15 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Real time: what clients sign with, and where simulated time starts.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the sandbox shares nothing with the gateway, its clock neither"
+)]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Shared by all three upstreams. A scale of 10 lets ten simulated seconds pass in one real second.
 ///
 /// Runs last as long as their script says in simulated time; what goes out on the wire is wall time at scale 1,
@@ -22,7 +31,7 @@ struct Anchor {
 impl Clock {
     /// A clock that starts at the wall clock's present.
     pub fn new(scale: f64) -> Self {
-        let simulated = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let simulated = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { anchor: Mutex::new(Anchor { real: Instant::now(), simulated, scale }) }
     }
 
