@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::clock::wall;
 use super::http::{Refusal, Reply, Request, decode_percent};
 use super::sigv4::{self, KeyRing};
 
@@ -141,7 +142,7 @@ pub(crate) fn front_door(
     service: &str,
     limiter: &mut RateLimit,
 ) -> Result<(), AwsError> {
-    sigv4::verify(request, keys, region, service, super::clock::wall_clock())
+    sigv4::verify(request, keys, region, service, wall())
         .map_err(|refused| AwsError::new(403, refused.code(), refused.to_string()))?;
     if limiter.admit(operation, Instant::now()) {
         return Ok(());

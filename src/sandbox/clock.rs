@@ -3,9 +3,12 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Real time, which neither signatures nor the record of calls may scale.
-#[expect(clippy::disallowed_methods, reason = "the sandbox imports nothing of ours, so it reads the clock itself")]
-pub(crate) fn wall_clock() -> SystemTime {
+/// Real time: what clients sign with, and where simulated time starts.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the sandbox shares nothing with the gateway, its clock neither"
+)]
+pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
@@ -28,7 +31,7 @@ struct Anchor {
 impl Clock {
     /// A clock that starts at the wall clock's present.
     pub fn new(scale: f64) -> Self {
-        let simulated = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let simulated = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { anchor: Mutex::new(Anchor { real: Instant::now(), simulated, scale }) }
     }
 

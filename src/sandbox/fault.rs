@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::wall;
+
 /// How many calls are remembered one by one; the counts go on beyond it.
 const CALLS_KEPT: usize = 10_000;
 
@@ -267,7 +269,7 @@ impl Traffic {
         if inner.calls.len() >= CALLS_KEPT {
             inner.calls.pop_front();
         }
-        let at_ms = super::clock::wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let at_ms = wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         inner.calls.push_back(Call {
             sequence,
             operation: operation.into(),

@@ -83,12 +83,15 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(options: &Options) -> Self {
+        // Unlike Connect's, this service's throttling is modeled with the header.
+        let mut limiter = RateLimit::new(options.rate_limit);
+        limiter.retry_after = Some(1);
         Self {
             tests: options.tests.clone(),
             runs: Vec::new(),
             next_sequence: 0,
             keys: KeyRing::default(),
-            limiter: RateLimit::new(options.rate_limit),
+            limiter,
             paging: Paging::default(),
             unfinished_limit: None,
             list_lag_ms: 0,

@@ -23,19 +23,33 @@ impl Bench {
     }
 
     fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value, AwsError> {
+        self.call_with(method, path, body, false)
+    }
+
+    fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        swallowed: bool,
+    ) -> Result<Value, AwsError> {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/json".parse().unwrap());
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request { method, raw_path: path.into(), raw_query: String::new(), headers, body };
         let (operation, label) = route(&request).ok_or_else(AwsError::unknown_operation)?;
         let now = self.clock.now_ms();
-        self.lex.lock().carry_out(&self.lex.options, operation, &label, &request, now, false)
+        self.lex.lock().carry_out(&self.lex.options, operation, &label, &request, now, swallowed)
     }
 
     fn start(&self, test: &str) -> Result<Value, AwsError> {
+        self.start_with(test, false)
+    }
+
+    fn start_with(&self, test: &str, swallowed: bool) -> Result<Value, AwsError> {
         let alias = json!({"botId": "BOT0000001", "botAliasId": "TSTALIASID", "localeId": "en_US"});
         let body = json!({"target": {"botAliasTarget": alias}, "apiMode": "NonStreaming"});
-        self.call(Method::POST, &format!("/testsets/{test}/testexecutions"), &body)
+        self.call_with(Method::POST, &format!("/testsets/{test}/testexecutions"), &body, swallowed)
     }
 
     fn started(&self, test: &str) -> String {
@@ -69,6 +83,40 @@ fn a_start_has_no_status_and_no_token() {
     let reply = bench.start("BOOKINGOK1").unwrap();
     assert!(reply.get("testExecutionStatus").is_none());
     assert_ne!(bench.started("BOOKINGOK1"), bench.started("BOOKINGOK1"));
+}
+
+#[test]
+fn a_swallowed_start_answers_and_does_nothing() {
+    let bench = Bench::new();
+    let reply = bench.start_with("BOOKINGOK1", true).unwrap();
+    let run = reply["testExecutionId"].as_str().unwrap();
+    let refused = bench.call(Method::GET, &format!("/testexecutions/{run}"), &Value::Null).unwrap_err();
+    assert_eq!(refused.code, "ResourceNotFoundException");
+}
+
+#[test]
+fn fifty_thousand_items_come_page_by_page() {
+    let bench = Bench::new();
+    let script = json!({"outcome": "failed", "checks": 50_000, "failing": 1, "seconds": 0});
+    let run = bench.control(json!({"command": "start", "test": "booking", "script": script}));
+    bench.seconds(1.0);
+    let path = format!("/testexecutions/{}/results", run["execution"].as_str().unwrap());
+    let (mut seen, mut token) = (0, Value::Null);
+    loop {
+        let filter = json!({"resultTypeFilter": "ConversationLevelTestResults"});
+        let mut body = json!({"resultFilterBy": filter, "maxResults": 1000});
+        if !token.is_null() {
+            body["nextToken"] = token;
+        }
+        let page = bench.call(Method::POST, &path, &body).unwrap();
+        let items = &page["testExecutionResults"]["conversationLevelTestResults"]["items"];
+        seen += items.as_array().unwrap().len();
+        token = page["nextToken"].clone();
+        if token.is_null() {
+            break;
+        }
+    }
+    assert_eq!(seen, 50_000);
 }
 
 #[test]
