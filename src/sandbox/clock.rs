@@ -43,6 +43,11 @@ impl Clock {
         *self.lock() = Anchor { real: Instant::now(), simulated: now, scale };
     }
 
+    /// The pace: simulated seconds in a real one.
+    pub fn scale(&self) -> f64 {
+        self.lock().scale
+    }
+
     /// Lets time pass at once, whatever the scale: with a scale of zero, tests decide alone what time it is.
     pub fn advance(&self, by: Duration) {
         self.lock().simulated += by;
