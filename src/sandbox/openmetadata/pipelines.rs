@@ -220,7 +220,8 @@ const STATUS_FIELDS: &[&str] =
 
 /// `PUT {fqn}/pipelineStatus`: how workers report. A run that is reported follows no script any more.
 pub(super) fn put_run(world: &mut World, call: &Call<'_>, fqn: &str) -> Answer {
-    let object = body(call)?;
+    let mut object = body(call)?;
+    object.retain(|_, value| !value.is_null());
     if let Some(strange) = object.keys().find(|key| !STATUS_FIELDS.contains(&key.as_str())) {
         return Err(Fault::bad(format!("Unrecognized field \"{strange}\" (class PipelineStatus)")));
     }
