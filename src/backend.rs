@@ -8,6 +8,7 @@ pub mod connect;
 pub mod engine;
 pub mod error;
 pub mod http;
+pub mod lex;
 pub mod quota;
 pub mod retry;
 #[cfg(test)]
