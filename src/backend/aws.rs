@@ -162,6 +162,12 @@ pub(crate) fn quota_group(service: &AwsService, config: &AwsConfig, named: Optio
     format!("{}/{parts:?}", service.host)
 }
 
+/// A stable id for a row that upstream gives none.
+pub(crate) fn fingerprint(row: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, row.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[async_trait]
 impl Protocol for Aws {
     async fn prepare(
