@@ -7,6 +7,7 @@ pub mod aws;
 pub mod engine;
 pub mod error;
 pub mod http;
+pub mod openmetadata;
 pub mod quota;
 pub mod retry;
 #[cfg(test)]
