@@ -43,6 +43,16 @@ impl Clock {
         *self.lock() = Anchor { real: Instant::now(), simulated: now, scale };
     }
 
+    /// The pace: simulated seconds in a real one.
+    pub fn scale(&self) -> f64 {
+        self.lock().scale
+    }
+
+    /// Lets time pass at once, whatever the scale: with a scale of zero, tests decide alone what time it is.
+    pub fn advance(&self, by: Duration) {
+        self.lock().simulated += by;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Anchor> {
         // Nothing panics while the lock is held, so a poisoned one still holds a whole anchor.
         self.anchor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
