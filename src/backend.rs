@@ -9,6 +9,7 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod lex;
+pub mod openmetadata;
 pub mod quota;
 pub mod registry;
 pub mod retry;
