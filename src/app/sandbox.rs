@@ -13,6 +13,11 @@ use crate::model::{BackendId, Labels, LexApiMode, LexModality};
 use crate::sandbox::clock::Clock;
 use crate::sandbox::{Options, Sandbox};
 
+/// All of what the simulated AWS accounts let through.
+const AWS_RATE: f64 = 2.0;
+/// OpenMetadata has no rate limit of its own; listing it takes a call for each of its tests.
+const OPENMETADATA_RATE: f64 = 50.0;
+
 /// How the simulated upstreams run.
 #[derive(Clone, Copy, Debug)]
 pub struct SandboxOptions {
@@ -72,18 +77,28 @@ pub fn backends(sandbox: &Sandbox) -> Option<Vec<BackendConfig>> {
         settle_time: Duration::from_secs(5),
     };
     Some(vec![
-        backend("connect", "Amazon Connect, simulated", SystemConfig::Connect(connect))?,
-        backend("lex", "Amazon Lex V2, simulated", SystemConfig::Lex(lex))?,
-        backend("quality", "OpenMetadata, simulated", SystemConfig::OpenMetadata(openmetadata))?,
+        backend("connect", "Amazon Connect, simulated", AWS_RATE, SystemConfig::Connect(connect))?,
+        backend("lex", "Amazon Lex V2, simulated", AWS_RATE, SystemConfig::Lex(lex))?,
+        backend(
+            "quality",
+            "OpenMetadata, simulated",
+            OPENMETADATA_RATE,
+            SystemConfig::OpenMetadata(openmetadata),
+        )?,
     ])
 }
 
-fn backend(id: &str, display_name: &str, system: SystemConfig) -> Option<BackendConfig> {
+fn backend(
+    id: &str,
+    display_name: &str,
+    max_requests_per_second: f64,
+    system: SystemConfig,
+) -> Option<BackendConfig> {
     Some(BackendConfig {
         id: BackendId::new(id).ok()?,
         display_name: display_name.to_owned(),
         labels: Labels::from([("sandbox".to_owned(), "true".to_owned())]),
-        max_requests_per_second: 2.0,
+        max_requests_per_second,
         poll_interval: Duration::from_millis(500),
         tracking_deadline: Duration::from_secs(24 * 60 * 60),
         request_timeout: Duration::from_secs(10),
