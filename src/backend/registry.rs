@@ -19,7 +19,9 @@ pub fn build(backends: &[BackendConfig], clock: &Clock) -> Vec<Arc<dyn Backend>>
         .map(|config| -> Arc<dyn Backend> {
             let clock = clock.clone();
             match &config.system {
-                SystemConfig::Connect(connect) => Arc::new(Connect::new(config, connect, &http, &quota, clock)),
+                SystemConfig::Connect(connect) => {
+                    Arc::new(Connect::new(config, connect, &http, &quota, clock))
+                }
                 SystemConfig::Lex(lex) => Arc::new(Lex::new(config, lex, &http, &quota, clock)),
                 SystemConfig::OpenMetadata(openmetadata) => {
                     Arc::new(OpenMetadata::new(config, openmetadata, &http, &quota, clock))

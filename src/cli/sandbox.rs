@@ -264,7 +264,10 @@ impl Endpoint {
             return Err(Failure::Usage(format!("--control {control}: expected http://HOST:PORT")));
         }
         // The sandbox is on this machine as a rule; a proxy from the environment would only be in the way.
-        #[expect(clippy::disallowed_methods, reason = "talks to the sandbox's control endpoint, not to an upstream")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "talks to the sandbox's control endpoint, not to an upstream"
+        )]
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

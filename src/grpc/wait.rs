@@ -53,7 +53,10 @@ impl Inner {
             Ok(Ok(execution)) => execution,
             // It turned out not to exist while it was waited for.
             Ok(Err(_)) => {
-                return Err(Failure::resource_not_found(super::error::resource::EXECUTION, &name.to_string()));
+                return Err(Failure::resource_not_found(
+                    super::error::resource::EXECUTION,
+                    &name.to_string(),
+                ));
             }
             Err(_) => states.borrow().clone(),
         };

@@ -9,7 +9,7 @@ use crate::support::{World, state, verdict};
 #[tokio::test]
 async fn one_request_starts_any_kind_of_test_and_a_stream_shows_its_verdict() {
     let world = World::start().await;
-    for (backend, test) in [("connect", "greeting"), ("lex", "booking"), ("quality", "orders_quality")] {
+    for (backend, test) in [("connect", "greeting"), ("lex", "booking"), ("quality", "Orders, daily")] {
         let states = world.run(backend, test).await;
         assert_eq!(
             (state(&states), verdict(&states)),

@@ -1,6 +1,5 @@
 //! Recursive descent over the text of a filter, never deeper than [`MAX_DEPTH`].
 
-
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
