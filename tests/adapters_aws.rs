@@ -2,6 +2,8 @@
 
 #[path = "adapters_aws/connect.rs"]
 mod connect;
+#[path = "adapters_aws/credentials.rs"]
+mod credentials;
 #[path = "adapters_aws/lex.rs"]
 mod lex;
 #[path = "adapters_aws/model.rs"]

@@ -51,7 +51,7 @@ fn aws(url: &str, region: &str) -> AwsConfig {
     }
 }
 
-fn config(id: &str, system: SystemConfig) -> BackendConfig {
+pub(crate) fn config(id: &str, system: SystemConfig) -> BackendConfig {
     BackendConfig {
         id: BackendId::new(id).unwrap(),
         display_name: id.into(),
