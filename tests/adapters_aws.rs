@@ -1,4 +1,9 @@
 //! The Connect and Lex adapters against the simulated upstreams, and their requests against botocore's models.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests, whose tasks end with them"
+)]
 
 #[path = "adapters_aws/connect.rs"]
 mod connect;
