@@ -408,6 +408,3 @@ fn invalid(text: &str) -> BackendError {
 fn unsupported(text: &str) -> BackendError {
     BackendError::new(ErrorKind::CapabilityNotSupported, text)
 }
-
-#[cfg(test)]
-mod tests;
