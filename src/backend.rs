@@ -233,7 +233,7 @@ pub trait Backend: Debug + Send + Sync {
         hint: &TestHint,
         page: &PageRequest,
     ) -> Result<Page<Test>, BackendError> {
-        let _ = hint;
+        let TestHint { reads_labels: _, labels: _ } = hint;
         self.list_tests(call, page).await
     }
 
