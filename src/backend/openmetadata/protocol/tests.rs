@@ -67,6 +67,10 @@ fn a_proxys_page_is_no_missing_entity() {
     let refused = read(&READ, 404, false, "<html>nginx</html>", 0).unwrap();
     assert_eq!(refused.kind, ErrorKind::UpstreamUnrecognized);
     assert!(!refused.message.contains('<'));
+    assert_eq!(
+        kind(&READ, 404, false, "no Route matched with those values", 0),
+        ErrorKind::UpstreamUnrecognized
+    );
 }
 
 #[test]
