@@ -134,11 +134,11 @@ impl Token {
                 Ok(value) => header(&value, &format!("the environment variable {name}")),
                 Err(_) => Err(no_token(&format!("the environment variable {name} is not set"))),
             },
-            SecretSource::File(path) => self.from_file(path).await,
+            SecretSource::File(path) => self.read_file(path).await,
         }
     }
 
-    async fn from_file(&self, path: &Path) -> Result<HeaderValue, BackendError> {
+    async fn read_file(&self, path: &Path) -> Result<HeaderValue, BackendError> {
         let shown = path.display();
         let unreadable =
             |error: std::io::Error| no_token(&format!("token_file {shown} can't be read: {error}"));

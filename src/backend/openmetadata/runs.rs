@@ -117,7 +117,7 @@ impl OpenMetadata {
                 let runs = self.runs_since(call, pipeline, target.create_time).await?;
                 // Our trigger certainly came through, so the first run after it that nobody else has is ours.
                 let unclaimed = |run: &Run| !target.claimed.contains(&run.run_id);
-                return Ok(runs.into_iter().filter(unclaimed).min_by_key(|run| started(run)));
+                return Ok(runs.into_iter().filter(unclaimed).min_by_key(started));
             }
         };
         if found.is_some() {
