@@ -248,3 +248,6 @@ async fn bind(address: SocketAddr, name: &str) -> io::Result<TcpListener> {
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("{name} on {address}: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,410 @@
+//! Amazon Lex V2's test workbench.
+
+mod client;
+mod items;
+mod start;
+mod status;
+mod wire;
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use self::client::{Client, Level};
+use self::status::{Results, Status, Tally};
+use self::wire::{Execution, OverallItem, TestSet};
+use super::aws::{Aws, LEX, quota_group};
+use super::engine::Engine;
+use super::http::{HttpClients, Proxy};
+use super::quota::QuotaRegistry;
+use super::{
+    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, ProbeResult,
+    StartIntent, StartOptions, StartPlan, Started, Target,
+};
+use crate::config::backend::{BackendConfig, LexConfig, LexStartDefaults};
+use crate::model::{
+    Artifact, BackendInfo, Capabilities, Clock, Details, ExecutionId, ItemKind, Kind, Labels, LexDetails,
+    LexTarget, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId, TestName,
+    Timestamp,
+};
+
+/// The newest executions that are searched for a lost start: ten full pages.
+const MAX_SEARCHED_PAGES: usize = 10;
+/// How far upstream's clock, as its replies show it, may be off.
+const CLOCK_TOLERANCE: time::Duration = time::Duration::seconds(5);
+/// The overall level has two rows.
+const MAX_OVERALL_PAGES: usize = 5;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    start_mode: StartMode::GatewayDedup,
+    stop_scope: StopScope::None,
+    list_executions: true,
+    record_execution: false,
+    artifacts: true,
+    result_kinds: &[
+        ItemKind::Overall,
+        ItemKind::Conversation,
+        ItemKind::Intent,
+        ItemKind::Slot,
+        ItemKind::Utterance,
+    ],
+    filter_pushdown: &["create_time"],
+};
+
+/// One Lex account and region.
+#[derive(Debug)]
+pub struct Lex {
+    info: BackendInfo,
+    client: Client,
+    defaults: LexStartDefaults,
+    clock: Clock,
+}
+
+impl Lex {
+    /// Makes no call and loads no credentials yet.
+    pub fn new(
+        config: &BackendConfig,
+        lex: &LexConfig,
+        http: &HttpClients,
+        quota: &QuotaRegistry,
+        clock: Clock,
+    ) -> Self {
+        let group = quota_group(&LEX, &lex.aws, config.quota_group.as_deref());
+        let engine = Engine::new(
+            "lex",
+            http.get(config.ca_file.as_deref(), Proxy::Environment),
+            quota.bucket(&group, config.max_requests_per_second),
+            config.request_timeout,
+            config.max_response_size,
+            clock.clone(),
+        );
+        let aws = Aws::new(&LEX, lex.aws.clone(), http.clone(), config.ca_file.clone(), clock.clone());
+        let location = lex.aws.region.clone().map(|region| ("region".to_owned(), region));
+        let info = BackendInfo {
+            id: config.id.clone(),
+            kind: Kind::AmazonLexV2,
+            display_name: config.display_name.clone(),
+            location: location.into_iter().collect(),
+            poll_interval: config.poll_interval,
+            labels: config.labels.clone(),
+            capabilities: CAPABILITIES,
+        };
+        Self { info, client: Client { engine, aws }, defaults: lex.start_defaults.clone(), clock }
+    }
+
+    /// Reads and sums the overall results; `None` where there are none.
+    async fn tally(&self, call: &Call, execution: &str) -> Result<Option<Tally>, BackendError> {
+        let mut page = PageRequest { size: 100, token: None };
+        let mut tally: Option<Tally> = None;
+        for _ in 0..MAX_OVERALL_PAGES {
+            let (rows, next) = self.client.results(call, execution, Level::Overall, &page).await?;
+            for raw in rows {
+                let row: OverallItem =
+                    serde_json::from_str(raw.get()).map_err(|error| invalid(&error.to_string()))?;
+                tally.get_or_insert_default().add(row.total_result_count, &row.end_to_end_result_counts);
+            }
+            match next {
+                None => break,
+                next => page.token = next,
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Asks for a completed execution's results, and says what to make of the answer.
+    async fn results(
+        &self,
+        call: &Call,
+        execution: &str,
+        end: Option<Timestamp>,
+        since: Timestamp,
+    ) -> (Results, Option<(String, String)>) {
+        match self.tally(call, execution).await {
+            Ok(Some(tally)) => (Results::Read(tally), None),
+            Ok(None) => {
+                let engine = &self.client.engine;
+                let end = end.unwrap_or_else(|| engine.to_upstream(since));
+                let believed = engine.upstream_now() - end >= status::RESULTS_LAG;
+                (if believed { Results::Read(Tally::default()) } else { Results::Awaited }, None)
+            }
+            Err(error) => {
+                // Our own budget and the caller's hurry say nothing about the results.
+                let ours =
+                    matches!(error.kind, ErrorKind::BackendBudgetExhausted | ErrorKind::DeadlineExceeded);
+                if !ours && self.clock.since(since) >= status::UNREADABLE_LIMIT {
+                    return (Results::GivenUp, None);
+                }
+                (Results::Awaited, Some((error.kind.reason().to_owned(), error.message)))
+            }
+        }
+    }
+
+    fn missing_test(&self, error: BackendError, test: &TestId) -> BackendError {
+        if !error.is_gone() {
+            return error;
+        }
+        let name = TestName { backend: self.info.id.clone(), test: test.clone() };
+        error.with_resource("testgate.v1.Test", &name.to_string())
+    }
+
+    fn missing_execution(&self, error: BackendError, target: &Target) -> BackendError {
+        let (true, Some(test)) = (error.is_gone(), &target.test) else { return error };
+        let test = TestName { backend: self.info.id.clone(), test: test.clone() };
+        error.with_resource("testgate.v1.Execution", &test.execution(target.execution.clone()).to_string())
+    }
+}
+
+#[async_trait]
+impl Backend for Lex {
+    fn info(&self) -> BackendInfo {
+        self.info.clone()
+    }
+
+    async fn probe(&self, call: &Call) -> ProbeResult {
+        self.client.tests(call, &PageRequest { size: 1, token: None }).await.map(|_| ())
+    }
+
+    async fn list_tests(&self, call: &Call, page: &PageRequest) -> Result<Page<Test>, BackendError> {
+        let (rows, next) = self.client.tests(call, page).await?;
+        let items = rows.into_iter().map(|(row, _)| test(row, None)).collect::<Result<_, _>>()?;
+        Ok(Page { items, next })
+    }
+
+    async fn get_test(&self, call: &Call, id: &TestId) -> Result<Test, BackendError> {
+        let described = self.client.test(call, id.as_str()).await;
+        let (row, raw) = described.map_err(|error| self.missing_test(error, id))?;
+        test(row, Some(raw))
+    }
+
+    async fn plan_start(
+        &self,
+        call: &Call,
+        id: &TestId,
+        options: &StartOptions,
+    ) -> Result<StartPlan, BackendError> {
+        let mut details = start::merge(options.lex.as_ref(), &self.defaults)?;
+        let test = self.get_test(call, id).await?;
+        if test.startable != Some(true) {
+            let text = format!("the test set is {}, not Ready", test.not_startable_reason);
+            return Err(BackendError::new(ErrorKind::TestNotStartable, text));
+        }
+        id.as_str().clone_into(&mut details.test_set_id);
+        details.test_set_name.clone_from(&test.display_name);
+        Ok(StartPlan {
+            details: Details::Lex(details),
+            upstream_labels: test.upstream_labels,
+            test_display_name: test.display_name,
+        })
+    }
+
+    async fn start(&self, call: &Call, intent: &StartIntent) -> Result<Started, BackendError> {
+        let request = start::body(&intent.plan)?;
+        let sent = self.client.start(call, intent.test.as_str(), &request).await;
+        let (execution, row) = sent.map_err(|error| self.missing_test(error, &intent.test))?;
+        let mut observation = observed(&row, &Results::Awaited);
+        if row.test_execution_status.is_none() {
+            // The reply of a start has no status: it was accepted, and that is all.
+            (observation.state, observation.verdict) = (State::Pending, crate::model::Verdict::Pending);
+        }
+        observation.test = Some(intent.test.clone());
+        observation.details = Some(intent.plan.details.clone());
+        observation.test_display_name.clone_from(&intent.plan.test_display_name);
+        Ok(Started { execution: Some(execution), observation })
+    }
+
+    async fn find_started(&self, call: &Call, intent: &StartIntent) -> Result<Vec<Found>, BackendError> {
+        let wanted = start::details(&intent.plan)?;
+        let mut page = PageRequest { size: 1000, token: None };
+        let mut found = Vec::new();
+        for _ in 0..MAX_SEARCHED_PAGES {
+            let (rows, next) = self.client.executions(call, &page).await?;
+            // Only now: a reply, maybe the first since a restart, has told upstream's clock.
+            let from = self.client.engine.to_upstream(intent.time) - CLOCK_TOLERANCE;
+            for (row, _) in rows {
+                let Some(created) = row.creation_date_time else { continue };
+                if created < from {
+                    return Ok(found);
+                }
+                if start::is_same(&row, &intent.test, wanted) {
+                    let execution =
+                        ExecutionId::new(&row.test_execution_id).map_err(|error| invalid(&error.0))?;
+                    found.push(Found { execution, observation: observed(&row, &Results::Awaited) });
+                }
+            }
+            match next {
+                None => break,
+                next => page.token = next,
+            }
+        }
+        Ok(found)
+    }
+
+    async fn stop(&self, _: &Call, _: &Target, _: &str) -> Result<(), BackendError> {
+        Err(unsupported("Amazon Lex V2 has no call that stops a test execution"))
+    }
+
+    async fn record(&self, _: &Call, _: &TestId, _: &super::Record) -> Result<Found, BackendError> {
+        Err(unsupported("Amazon Lex V2 takes no results made elsewhere"))
+    }
+
+    async fn observe(&self, call: &Call, target: &Target) -> Result<Observation, BackendError> {
+        let id = id(target);
+        let described = self.client.execution(call, id).await;
+        let row = described.map_err(|error| self.missing_execution(error, target))?;
+        let raw = row.test_execution_status.as_deref();
+        let raw = raw.ok_or_else(|| invalid("an execution without testExecutionStatus"))?.to_owned();
+        if Status::from(raw.as_str()) != Status::Completed {
+            return Ok(observed(&row, &Results::Awaited));
+        }
+        let same = target.settling.as_ref().filter(|settling| settling.upstream_status == raw);
+        let since = same.map_or_else(|| self.clock.now(), |settling| settling.since);
+        let (results, condition) = self.results(call, id, row.last_updated_date_time, since).await;
+        let mut observation = observed(&row, &results);
+        if observation.state == State::Settling {
+            observation.settling = Some(Settling { since, upstream_status: raw });
+            observation.condition = condition;
+        }
+        Ok(observation)
+    }
+
+    async fn list_executions(
+        &self,
+        call: &Call,
+        test: Option<&TestId>,
+        page: &PageRequest,
+        hint: &ListHint,
+    ) -> Result<Page<Listed>, BackendError> {
+        let (rows, mut next) = self.client.executions(call, page).await?;
+        let oldest = rows.iter().filter_map(|(row, _)| row.creation_date_time).min();
+        if hint.created_from.is_some_and(|from| oldest.is_some_and(|oldest| oldest < from)) {
+            // Newest first: all that follows is older still.
+            next = None;
+        }
+        let mut items = Vec::with_capacity(rows.len());
+        for (row, _) in rows {
+            let execution = ExecutionId::new(&row.test_execution_id).map_err(|error| invalid(&error.0))?;
+            let observation = observed(&row, &Results::Awaited);
+            let Some(of) = observation.test.clone() else {
+                return Err(invalid("an execution without a usable testSetId"));
+            };
+            if test.is_none_or(|test| *test == of) {
+                items.push(Listed { test: of, execution, observation });
+            }
+        }
+        Ok(Page { items, next })
+    }
+
+    async fn list_items(
+        &self,
+        call: &Call,
+        target: &Target,
+        kind: Option<ItemKind>,
+        page: &PageRequest,
+    ) -> Result<Page<ResultItem>, BackendError> {
+        let level = Level::of(kind.unwrap_or(ItemKind::Conversation)).ok_or_else(|| {
+            BackendError::new(
+                ErrorKind::FieldInvalid("kind"),
+                "Amazon Lex V2 has no result items of this kind",
+            )
+        })?;
+        // A row of the slot level holds any number of items, so a page may end within an upstream page.
+        let (skip, token) = read_offset(page.token.as_deref());
+        let request = PageRequest { size: page.size, token: token.clone() };
+        let results = self.client.results(call, id(target), level, &request).await;
+        let (rows, next) = results.map_err(|error| self.missing_execution(error, target))?;
+        let all = items::items(level, rows).map_err(|text| invalid(&text))?;
+        let (size, count) = (page.size.max(1), all.len());
+        let items = all.into_iter().skip(skip).take(size).collect();
+        let next = if skip + size < count {
+            Some(format!("{}:{}", skip + size, token.unwrap_or_default()))
+        } else {
+            next.map(|next| format!("0:{next}"))
+        };
+        Ok(Page { items, next })
+    }
+
+    async fn list_artifacts(&self, call: &Call, target: &Target) -> Result<Vec<Artifact>, BackendError> {
+        let url = self.client.artifacts(call, id(target)).await;
+        let uri = url.map_err(|error| self.missing_execution(error, target))?.download_artifacts_url;
+        Ok(vec![Artifact { id: "results".to_owned(), expire_time: expiry(&uri), uri }])
+    }
+}
+
+/// What a row says, by itself and with the results where they are known.
+fn observed(row: &Execution, results: &Results) -> Observation {
+    let raw = row.test_execution_status.clone().unwrap_or_default();
+    let status = Status::from(raw.as_str());
+    let reasons = row.failure_reasons.as_deref().unwrap_or_default();
+    let (state, verdict, failure) = status::normalise(&status, results, reasons);
+    let mut observation = Observation::new(row.test_execution_id.clone(), raw, state, verdict);
+    observation.failure = failure;
+    observation.counts = match results {
+        Results::Read(tally) => Some(tally.counts()),
+        Results::Awaited | Results::GivenUp => None,
+    };
+    observation.test = row.test_set_id.as_deref().and_then(|id| TestId::new(id).ok());
+    observation.create_time = row.creation_date_time;
+    observation.end_time = row.last_updated_date_time.filter(|_| state.is_done() || state == State::Settling);
+    observation.test_display_name = row.test_set_name.clone().unwrap_or_default();
+    observation.details = Some(Details::Lex(LexDetails {
+        test_set_id: row.test_set_id.clone().unwrap_or_default(),
+        test_set_name: row.test_set_name.clone().unwrap_or_default(),
+        target: row.target.as_ref().map(|target| LexTarget {
+            bot_id: target.bot_alias_target.bot_id.clone(),
+            bot_alias_id: target.bot_alias_target.bot_alias_id.clone(),
+            locale_id: target.bot_alias_target.locale_id.clone(),
+        }),
+        api_mode: row.api_mode.as_deref().and_then(start::read_api_mode),
+        modality: row.test_execution_modality.as_deref().and_then(start::read_modality),
+        update_time: row.last_updated_date_time,
+    }));
+    observation
+}
+
+fn test(row: TestSet, raw: Option<Box<RawValue>>) -> Result<Test, BackendError> {
+    let id = TestId::new(&row.test_set_id).map_err(|error| invalid(&error.0))?;
+    let startable = row.status.as_deref().map(|status| status == "Ready");
+    Ok(Test {
+        display_name: row.test_set_name.unwrap_or_else(|| row.test_set_id.clone()),
+        upstream_id: row.test_set_id,
+        id,
+        capabilities: CAPABILITIES,
+        startable,
+        not_startable_reason: row.status.filter(|_| startable == Some(false)).unwrap_or_default(),
+        upstream_labels: Labels::new(),
+        update_time: row.last_updated_date_time,
+        description: row.description.unwrap_or_default(),
+        payload: raw.map(Into::into),
+    })
+}
+
+/// Upstream's id of the execution.
+fn id(target: &Target) -> &str {
+    target.upstream_id.as_deref().unwrap_or(target.execution.as_str())
+}
+
+/// Splits a token into the items of its upstream page that were shown already and upstream's token.
+fn read_offset(token: Option<&str>) -> (usize, Option<String>) {
+    let Some((skip, rest)) = token.and_then(|token| token.split_once(':')) else { return (0, None) };
+    (skip.parse().unwrap_or(0), Some(rest.to_owned()).filter(|rest| !rest.is_empty()))
+}
+
+/// When a pre-signed link ends, as it says itself.
+fn expiry(link: &str) -> Option<Timestamp> {
+    let url = reqwest::Url::parse(link).ok()?;
+    let value =
+        |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+    let signed = time::PrimitiveDateTime::parse(&value("X-Amz-Date")?, format).ok()?.assume_utc();
+    signed.checked_add(time::Duration::seconds(value("X-Amz-Expires")?.parse().ok()?))
+}
+
+fn invalid(text: &str) -> BackendError {
+    BackendError::new(
+        ErrorKind::UpstreamInvalidResponse,
+        format!("lex answered with something unusable: {text}"),
+    )
+}
+
+fn unsupported(text: &str) -> BackendError {
+    BackendError::new(ErrorKind::CapabilityNotSupported, text)
+}

@@ -1,0 +1,202 @@
+//! One function for each Lex call.
+
+use bytes::Bytes;
+use http::Method;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::wire::{
+    ArtifactsUrl, Execution, Executions, ListBody, ResultFilter, Results, ResultsBody, ResultsPage, SortBy,
+    StartBody, TestSet, TestSets,
+};
+use crate::backend::aws::Aws;
+use crate::backend::aws::wire::{body, rows};
+use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape};
+use crate::backend::{BackendError, Call, ErrorKind, PageRequest};
+use crate::model::{ExecutionId, ItemKind};
+
+const START: Operation = Operation {
+    name: "StartTestExecution",
+    // There is no token: what arrives twice runs twice.
+    safety: Safety::UntokenedWrite(ErrorKind::StartOutcomeUnknown),
+};
+const EXECUTION: Operation = Operation { name: "DescribeTestExecution", safety: Safety::Read };
+const EXECUTIONS: Operation = Operation { name: "ListTestExecutions", safety: Safety::Read };
+const RESULTS: Operation = Operation { name: "ListTestExecutionResultItems", safety: Safety::Read };
+const ARTIFACTS: Operation = Operation { name: "GetTestExecutionArtifactsUrl", safety: Safety::Read };
+const TESTS: Operation = Operation { name: "ListTestSets", safety: Safety::Read };
+const TEST: Operation = Operation { name: "DescribeTestSet", safety: Safety::Read };
+
+const MAX_PAGE: usize = 1000;
+/// What the SDKs send; the service's own prose says otherwise in one place.
+const CONTENT_TYPE: &str = "application/json";
+
+/// The calls of one Lex account and region.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) engine: Engine,
+    pub(crate) aws: Aws,
+}
+
+/// Rows with their raw text, and where the next page begins.
+pub(crate) type RawPage<T> = (Vec<(T, Box<RawValue>)>, Option<String>);
+
+impl Client {
+    pub(crate) async fn start(
+        &self,
+        call: &Call,
+        test: &str,
+        request: &StartBody,
+    ) -> Result<(ExecutionId, Execution), BackendError> {
+        let path = format!("/testsets/{}/testexecutions", escape(test));
+        // An id that nobody can name is as good as a lost reply, so it is judged here.
+        let decode = |response: &Response| {
+            let started: Execution = body(response)?;
+            let id = ExecutionId::new(&started.test_execution_id).map_err(|error| error.0)?;
+            Ok((id, started))
+        };
+        self.send(call, &START, Method::POST, path, Some(request), decode).await
+    }
+
+    pub(crate) async fn execution(&self, call: &Call, execution: &str) -> Result<Execution, BackendError> {
+        let path = format!("/testexecutions/{}", escape(execution));
+        self.send(call, &EXECUTION, Method::GET, path, NOTHING, body).await
+    }
+
+    /// Newest first.
+    pub(crate) async fn executions(
+        &self,
+        call: &Call,
+        page: &PageRequest,
+    ) -> Result<RawPage<Execution>, BackendError> {
+        let request = ListBody {
+            sort_by: Some(SortBy { attribute: "CreationDateTime", order: "Descending" }),
+            max_results: page.size.clamp(1, MAX_PAGE),
+            next_token: page.token.as_deref(),
+        };
+        let decode = |response: &Response| {
+            let page: Executions = body(response)?;
+            Ok((rows(page.test_executions)?, page.next_token))
+        };
+        self.send(call, &EXECUTIONS, Method::POST, "/testexecutions".into(), Some(&request), decode).await
+    }
+
+    /// The raw items of one level; none where there are no results yet.
+    pub(crate) async fn results(
+        &self,
+        call: &Call,
+        execution: &str,
+        level: Level,
+        page: &PageRequest,
+    ) -> Result<(Vec<Box<RawValue>>, Option<String>), BackendError> {
+        let path = format!("/testexecutions/{}/results", escape(execution));
+        let request = ResultsBody {
+            result_filter_by: ResultFilter { result_type_filter: level.filter() },
+            max_results: page.size.clamp(1, MAX_PAGE),
+            next_token: page.token.as_deref(),
+        };
+        let decode = |response: &Response| {
+            let page: ResultsPage = body(response)?;
+            Ok((level.items(page.test_execution_results.unwrap_or_default()), page.next_token))
+        };
+        self.send(call, &RESULTS, Method::POST, path, Some(&request), decode).await
+    }
+
+    pub(crate) async fn artifacts(&self, call: &Call, execution: &str) -> Result<ArtifactsUrl, BackendError> {
+        let path = format!("/testexecutions/{}/artifacturl", escape(execution));
+        self.send(call, &ARTIFACTS, Method::GET, path, NOTHING, body).await
+    }
+
+    pub(crate) async fn tests(
+        &self,
+        call: &Call,
+        page: &PageRequest,
+    ) -> Result<RawPage<TestSet>, BackendError> {
+        let request = ListBody {
+            sort_by: None,
+            max_results: page.size.clamp(1, MAX_PAGE),
+            next_token: page.token.as_deref(),
+        };
+        let decode = |response: &Response| {
+            let page: TestSets = body(response)?;
+            Ok((rows(page.test_sets)?, page.next_token))
+        };
+        self.send(call, &TESTS, Method::POST, "/testsets".into(), Some(&request), decode).await
+    }
+
+    pub(crate) async fn test(
+        &self,
+        call: &Call,
+        test: &str,
+    ) -> Result<(TestSet, Box<RawValue>), BackendError> {
+        let decode = |response: &Response| {
+            let raw: Box<RawValue> = body(response)?;
+            let row = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+            Ok((row, raw))
+        };
+        self.send(call, &TEST, Method::GET, format!("/testsets/{}", escape(test)), NOTHING, decode).await
+    }
+
+    async fn send<T, B: Serialize + Sync>(
+        &self,
+        call: &Call,
+        operation: &Operation,
+        method: Method,
+        path_and_query: String,
+        request: Option<&B>,
+        decode: impl Fn(&Response) -> Result<T, String> + Send + Sync,
+    ) -> Result<T, BackendError> {
+        let body = request.map(serde_json::to_vec).transpose().unwrap_or_default().map(Bytes::from);
+        let outgoing =
+            Outgoing { method, path_and_query, body: body.unwrap_or_default(), content_type: CONTENT_TYPE };
+        self.engine.call(&self.aws, operation, &outgoing, call, decode).await
+    }
+}
+
+/// A GET's body.
+const NOTHING: Option<&()> = None;
+
+/// A level of results.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Level {
+    Overall,
+    Conversation,
+    Intent,
+    Slot,
+    Utterance,
+}
+
+impl Level {
+    /// The level of a kind of item; `None` for kinds that Lex does not have.
+    pub(crate) fn of(kind: ItemKind) -> Option<Self> {
+        match kind {
+            ItemKind::Overall => Some(Self::Overall),
+            ItemKind::Conversation => Some(Self::Conversation),
+            ItemKind::Intent => Some(Self::Intent),
+            ItemKind::Slot => Some(Self::Slot),
+            ItemKind::Utterance => Some(Self::Utterance),
+            ItemKind::Observation | ItemKind::TestCase => None,
+        }
+    }
+
+    fn filter(self) -> &'static str {
+        match self {
+            Self::Overall => "OverallTestResults",
+            Self::Conversation => "ConversationLevelTestResults",
+            Self::Intent => "IntentClassificationTestResults",
+            Self::Slot => "SlotResolutionTestResults",
+            Self::Utterance => "UtteranceLevelResults",
+        }
+    }
+
+    fn items(self, results: Results) -> Vec<Box<RawValue>> {
+        let items = match self {
+            Self::Overall => results.overall_test_results,
+            Self::Conversation => results.conversation_level_test_results,
+            Self::Intent => results.intent_classification_test_results,
+            Self::Slot => results.intent_level_slot_resolution_test_results,
+            Self::Utterance => results.utterance_level_test_results,
+        };
+        items.map(|items| items.items).unwrap_or_default()
+    }
+}
