@@ -75,6 +75,42 @@ async fn a_run_that_left_no_result_does_not_pass() {
 }
 
 #[tokio::test]
+async fn a_suite_of_many_pages_is_judged_whole() {
+    let rig = Rig::start(airflow()).await;
+    rig.control(json!({"do": "add_cases", "count": 450, "prefix": "bulk"}));
+    rig.control(json!({"do": "script_case", "case": "price_positive", "status": "Failed"}));
+    let mut target = rig.run(&pipeline(PIPELINE_ORDERS_BASIC)).await;
+    let done = rig.settle(&mut target).await;
+    let counts = done.counts.unwrap();
+    assert_eq!((counts.total, counts.passed, counts.failed), (Some(454), Some(453), Some(1)));
+    assert_eq!(done.verdict, Verdict::Failed);
+}
+
+#[tokio::test]
+async fn a_large_suite_is_read_over_several_calls_where_one_has_no_time_for_it() {
+    let rig = Rig::start_with(airflow(), |config, _| config.max_requests_per_second = 40.0).await;
+    rig.control(json!({"do": "add_cases", "count": 100, "prefix": "bulk"}));
+    let mut target = rig.run(&pipeline(PIPELINE_ORDERS_BASIC)).await;
+    rig.wait(10);
+    rig.observe(&mut target).await;
+    rig.wait(31);
+    let mut readings = 0;
+    let done = loop {
+        let mut short = call();
+        short.deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(700);
+        let reading = rig.backend.observe(&short, &target).await.unwrap();
+        readings += 1;
+        if reading.state.is_done() {
+            break reading;
+        }
+        assert_eq!(reading.state, State::Settling);
+        assert!(readings < 50, "it makes no progress: {:?}", reading.condition);
+    };
+    assert_eq!((done.verdict, done.counts.unwrap().passed), (Verdict::Passed, Some(104)));
+    assert!(readings > 1);
+}
+
+#[tokio::test]
 async fn a_change_of_mind_starts_the_wait_anew() {
     let rig = Rig::start(airflow()).await;
     let mut target = rig.run(&pipeline(PIPELINE_FLIPPING)).await;
