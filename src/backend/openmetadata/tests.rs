@@ -28,11 +28,10 @@ fn a_pipeline_can_be_started_only_where_it_is_enabled_and_deployed() {
 
 #[test]
 fn what_a_case_and_a_pipeline_can_do_lies_within_what_the_backend_says() {
-    assert_eq!(CASE_CAPABILITIES.start_mode, StartMode::None);
-    assert_eq!(CASE_CAPABILITIES.stop_scope, StopScope::None);
-    assert!(CASE_CAPABILITIES.record_execution && !PIPELINE_CAPABILITIES.record_execution);
-    assert_eq!(CAPABILITIES.start_mode, StartMode::GatewayDedup);
-    assert!(CAPABILITIES.record_execution);
+    let abilities = |of: &Capabilities| (of.start_mode, of.stop_scope, of.record_execution);
+    assert_eq!(abilities(&CASE_CAPABILITIES), (StartMode::None, StopScope::None, true));
+    assert_eq!(abilities(&PIPELINE_CAPABILITIES), (StartMode::GatewayDedup, StopScope::Test, false));
+    assert_eq!(abilities(&CAPABILITIES), (StartMode::GatewayDedup, StopScope::Test, true));
 }
 
 proptest! {

@@ -133,7 +133,7 @@ async fn sent(bearer: &Bearer) -> Result<String, BackendError> {
 #[tokio::test]
 async fn a_token_file_is_read_again_when_it_changes_or_is_doubted() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    write!(file, "  first\n").unwrap();
+    writeln!(file, "  first").unwrap();
     let bearer = Bearer::new("http://h/api/", Some(SecretSource::File(file.path().to_owned())));
     assert_eq!(sent(&bearer).await.unwrap(), "Bearer first");
 
