@@ -76,7 +76,7 @@ impl Inner {
             reason: request.reason,
             allow_test_scope: request.allow_test_scope,
         };
-        let execution = self.tracker.stop(&stop, &context.call(Priority::Write)).await?;
+        let execution = self.tracker.stop(stop, context.call(Priority::Write)).await?;
         Ok(v1::StopExecutionResponse { execution: Some(convert::execution(&execution)) })
     }
 
@@ -126,7 +126,7 @@ impl Inner {
             passed_rows: details.passed_rows,
             failed_rows: details.failed_rows,
         };
-        let execution = self.tracker.record(&test, &record, &context.call(Priority::Write)).await?;
+        let execution = self.tracker.record(test, record, context.call(Priority::Write)).await?;
         Ok(v1::RecordExecutionResponse { execution: Some(convert::execution(&execution)) })
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Error, Inner, Managed, Tracker};
 use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest, TestHint};
 use crate::model::filter::Filter;
-use crate::model::{BackendId, Execution, Scope, State, Test, TestId, TestName};
+use crate::model::{BackendId, Execution, Observation, Scope, State, Test, TestId, TestName};
 
 /// What one backend may take where several are asked.
 const PATIENCE_EACH: Duration = Duration::from_secs(5);
@@ -277,12 +277,7 @@ impl Inner {
         let name = self.canonical(&test.execution(row.execution)).ok()?;
         let known = self.known(&name).ok()?;
         match known {
-            Some(known)
-                if known.is_done()
-                    || row.observation.state == State::Settling && known.state == State::Settling =>
-            {
-                Some(known)
-            }
+            Some(known) if !row_is_news(&known, &row.observation) => Some(known),
             _ => Some(self.absorb(&name, row.observation, |_, _| {})),
         }
     }
@@ -321,6 +316,14 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whether a listed row says more than what is known. It does not of what is done or settling here; and how a run
+/// that was stopped here has ended, a list can't tell.
+pub(super) fn row_is_news(known: &Execution, row: &Observation) -> bool {
+    let stopped_here = known.stop_request_time.is_some() && row.state.is_done();
+    let still_settling = known.state == State::Settling && row.state == State::Settling;
+    !known.is_done() && !still_settling && !stopped_here
 }
 
 /// What a filter allows upstream to leave out.
