@@ -3,7 +3,8 @@
 use super::error::Failure;
 use super::validate::{MAX_MESSAGE_BYTES, MAX_METRICS, MAX_REASON_BYTES, Violations};
 use super::{Context, Inner};
-use crate::backend::{LexStartOptions, Priority, Record, StartOptions};
+use crate::backend::{Priority, Record, StartOptions};
+use crate::model::LexStartOptions;
 use crate::model::{ExecutionName, Kind, Metric, TestName, Verdict};
 use crate::proto::v1::record_execution_request::Details as RecordDetails;
 use crate::proto::v1::start_execution_request::Options;

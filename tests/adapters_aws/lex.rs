@@ -1,4 +1,5 @@
-use testgate::backend::{Backend, Effect, ErrorKind, LexStartOptions, ListHint, StartOptions};
+use testgate::backend::{Backend, Effect, ErrorKind, ListHint, StartOptions};
+use testgate::model::LexStartOptions;
 use testgate::model::{FailureKind, ItemKind, State, TestId, Verdict};
 use testgate::sandbox::fault::{Fault, FaultKind};
 

@@ -10,8 +10,9 @@ use testgate::backend::lex::Lex;
 use testgate::backend::quota::QuotaRegistry;
 use testgate::backend::{Backend, Call, PageRequest, Priority, StartIntent, StartOptions, Started, Target};
 use testgate::config::backend::{
-    AwsConfig, BackendConfig, ConnectConfig, LexConfig, LexStartDefaults, StaticCredentials, SystemConfig,
+    AwsConfig, BackendConfig, ConnectConfig, LexConfig, StaticCredentials, SystemConfig,
 };
+use testgate::model::LexStartOptions;
 use testgate::model::{BackendId, Clock, ExecutionId, Labels, LexApiMode, Observation, TestId, Timestamp};
 use testgate::sandbox::clock::Clock as SandboxClock;
 use testgate::sandbox::{Options, Sandbox, connect, lex, local, sigv4};
@@ -76,7 +77,7 @@ pub(crate) fn connect_at(url: &str, clock: Clock) -> Connect {
 
 pub(crate) fn lex_at(url: &str, clock: Clock) -> Lex {
     let (bot, alias, locale) = lex::DEFAULT_BOT;
-    let start_defaults = LexStartDefaults {
+    let start_defaults = LexStartOptions {
         bot_id: Some(bot.into()),
         bot_alias_id: Some(alias.into()),
         locale_id: Some(locale.into()),
