@@ -26,7 +26,7 @@ pub use error::{BackendError, Effect, ErrorKind, UpstreamContext};
 
 use crate::model::execution::Settling;
 use crate::model::{
-    Artifact, BackendInfo, Counts, Details, ExecutionId, ItemKind, Labels, LexApiMode, LexModality, Metric,
+    Artifact, BackendInfo, Counts, Details, ExecutionId, ItemKind, Labels, LexStartOptions, Metric,
     Observation, ResultItem, Test, TestId, Timestamp, Verdict,
 };
 
@@ -75,21 +75,6 @@ pub struct Page<T> {
 pub struct StartOptions {
     /// For Lex only.
     pub lex: Option<LexStartOptions>,
-}
-
-/// A Lex start's options; what is unset comes from the backend's configuration.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LexStartOptions {
-    /// The bot.
-    pub bot_id: Option<String>,
-    /// Its alias.
-    pub bot_alias_id: Option<String>,
-    /// Its locale.
-    pub locale_id: Option<String>,
-    /// How Lex feeds it.
-    pub api_mode: Option<LexApiMode>,
-    /// What Lex feeds it.
-    pub modality: Option<LexModality>,
 }
 
 /// What a start would do, found out without starting anything.
@@ -233,7 +218,7 @@ pub trait Backend: Debug + Send + Sync {
         hint: &TestHint,
         page: &PageRequest,
     ) -> Result<Page<Test>, BackendError> {
-        let _ = hint;
+        let TestHint { reads_labels: _, labels: _ } = hint;
         self.list_tests(call, page).await
     }
 

@@ -12,8 +12,8 @@ pub mod test;
 pub use backend::{BackendInfo, Capabilities, ItemKind, Kind, StartMode, StopScope};
 pub use clock::Clock;
 pub use execution::{
-    ConnectDetails, Details, Execution, LexApiMode, LexDetails, LexModality, LexTarget, Observation,
-    OpenMetadataDetails, Settling,
+    ConnectDetails, Details, Execution, LexApiMode, LexDetails, LexModality, LexStartOptions, LexTarget,
+    Observation, OpenMetadataDetails, Settling,
 };
 pub use id::{BackendId, ExecutionId, ExecutionName, NameError, Scope, TestId, TestName};
 pub use item::{Artifact, Metric, ResultItem};

@@ -270,14 +270,18 @@ impl Tracker {
     /// The backend takes no results, another result is there, or the backend's own failure.
     pub async fn record(
         &self,
-        test: &TestName,
-        record: &crate::backend::Record,
-        call: &Call,
+        test: TestName,
+        record: crate::backend::Record,
+        call: Call,
     ) -> Result<Arc<Execution>, Error> {
-        let managed = self.0.managed(&test.backend)?;
-        let found = self.0.ask(managed, managed.setup.backend.record(call, &test.test, record).await)?;
-        let name = test.execution(found.execution);
-        Ok(self.0.absorb(&name, found.observation, |record, _| record.followed = false))
+        let inner = self.0.clone();
+        let recorded = async move {
+            let managed = inner.managed(&test.backend)?;
+            let found = managed.setup.backend.record(&call, &test.test, &record).await;
+            let found = inner.ask(managed, found)?;
+            Ok(inner.absorb(&test.execution(found.execution), found.observation, |_, _| {}))
+        };
+        self.0.to_its_end("record", recorded).await
     }
 }
 
@@ -298,6 +302,20 @@ impl Inner {
     fn ask<T>(&self, managed: &Managed, result: Result<T, BackendError>) -> Result<T, Error> {
         managed.note(&result, self.clock.now());
         result.map_err(|error| Error::backend(&managed.id, error))
+    }
+
+    /// Runs something that changes upstream to its end, even if the caller goes away in the middle.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        self.tasks.spawn(name, async move {
+            // A caller that went away leaves nobody to answer.
+            drop(done.send(work.await));
+        });
+        outcome.await.unwrap_or(Err(Error::Draining))
     }
 
     /// Takes up unfinished executions after a restart.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::backend::{
-    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, LexStartDefaults, OpenMetadataConfig,
-    SecretSource, StaticCredentials, SystemConfig,
+    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, OpenMetadataConfig, SecretSource,
+    StaticCredentials, SystemConfig,
 };
+use crate::model::LexStartOptions;
 use crate::model::{BackendId, Labels, LexApiMode, LexModality};
 use crate::sandbox::clock::Clock;
 use crate::sandbox::{Options, Sandbox};
@@ -62,7 +63,7 @@ pub fn backends(sandbox: &Sandbox) -> Option<Vec<BackendConfig>> {
     };
     let lex = LexConfig {
         aws: aws("lex", crate::sandbox::lex::DEFAULT_REGION)?,
-        start_defaults: LexStartDefaults {
+        start_defaults: LexStartOptions {
             bot_id: Some("BOT0000001".to_owned()),
             bot_alias_id: Some("TSTALIASID".to_owned()),
             locale_id: Some("en_US".to_owned()),

@@ -10,6 +10,8 @@ mod sign;
 pub(crate) mod wire;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
@@ -17,6 +19,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::engine::{Operation, Outgoing, Protocol, Refusal, Response};
 use super::http::HttpClients;
@@ -61,7 +64,21 @@ pub struct Aws {
     ca_file: Option<PathBuf>,
     environment: OnceCell<Environment>,
     credentials: CredentialCache,
+    clock: Clock,
+    signing_time: Mutex<SigningTime>,
 }
+
+/// Whose clock signatures go by: ours, until upstream says that it is off and shows another.
+#[derive(Debug, Default)]
+struct SigningTime {
+    is_upstreams: bool,
+    changed: Option<Instant>,
+}
+
+/// AWS accepts signatures five minutes off; a smaller difference is not what it complained about.
+const SKEW: time::Duration = time::Duration::minutes(4);
+/// Calls that fail together must not turn the choice to and fro.
+const SIGNING_TIME_HOLDS: Duration = Duration::from_secs(1);
 
 /// What configuration and environment come to.
 #[derive(Debug)]
@@ -80,13 +97,27 @@ impl Aws {
         ca_file: Option<PathBuf>,
         clock: Clock,
     ) -> Self {
-        let credentials = CredentialCache::new(clock);
-        Self { service, config, http, ca_file, environment: OnceCell::new(), credentials }
+        let credentials = CredentialCache::new(clock.clone());
+        let (environment, signing_time) = (OnceCell::new(), Mutex::default());
+        Self { service, config, http, ca_file, environment, credentials, clock, signing_time }
     }
 
     /// The region as configured; `None` where the environment's holds and is not known before the first call.
     pub fn configured_region(&self) -> Option<&str> {
         self.config.region.as_deref()
+    }
+
+    /// Takes note that a signature was refused for its time, as it may have been.
+    fn note_skew(&self, response: &Response) {
+        let date = response.headers.get("date").and_then(|value| value.to_str().ok());
+        let theirs = date.and_then(|text| httpdate::parse_http_date(text).ok()).map(Timestamp::from);
+        let is_off = theirs.is_some_and(|theirs| (theirs - self.clock.now()).abs() > SKEW);
+        let mut time = self.signing_time.lock().unwrap_or_else(PoisonError::into_inner);
+        if time.changed.is_none_or(|changed| changed.elapsed() > SIGNING_TIME_HOLDS) {
+            // Where upstream's own clock did not help either, back to ours.
+            let is_upstreams = is_off && !time.is_upstreams;
+            *time = SigningTime { is_upstreams, changed: Some(Instant::now()) };
+        }
     }
 
     async fn environment(&self) -> Result<&Environment, BackendError> {
@@ -185,11 +216,17 @@ impl Protocol for Aws {
         let request = request
             .body(outgoing.body.clone())
             .map_err(|error| BackendError::new(ErrorKind::UpstreamTokenTooLong, error.to_string()))?;
-        sign::sign(request, &credentials, &environment.region, self.service.signing_name, now)
+        let is_upstreams = self.signing_time.lock().unwrap_or_else(PoisonError::into_inner).is_upstreams;
+        let time = if is_upstreams { now } else { self.clock.now() };
+        sign::sign(request, &credentials, &environment.region, self.service.signing_name, time)
     }
 
     fn classify(&self, operation: &Operation, response: &Response) -> Result<(), Refusal> {
-        refusal::classify(operation, response)
+        refusal::classify(operation, response).inspect_err(|refusal| {
+            if refusal::is_about_time(&refusal.code) {
+                self.note_skew(response);
+            }
+        })
     }
 
     async fn renew(&self) {

@@ -471,6 +471,3 @@ fn unusable(text: &str) -> BackendError {
 fn unsupported(text: &str) -> BackendError {
     BackendError::new(ErrorKind::CapabilityNotSupported, text)
 }
-
-#[cfg(test)]
-mod tests;

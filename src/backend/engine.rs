@@ -68,7 +68,7 @@ pub struct Refusal {
 /// What one kind of upstream adds to a request and reads out of a reply.
 #[async_trait]
 pub trait Protocol: Send + Sync {
-    /// Makes the request to send, anew for each try. `now` is the time to sign with.
+    /// Makes the request to send, anew for each try. `now` is the present on upstream's clock.
     ///
     /// # Errors
     /// What keeps it from being sent, as missing credentials; nothing is retried.

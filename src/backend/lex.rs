@@ -20,7 +20,8 @@ use super::{
     Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, ProbeResult,
     StartIntent, StartOptions, StartPlan, Started, Target,
 };
-use crate::config::backend::{BackendConfig, LexConfig, LexStartDefaults};
+use crate::config::backend::{BackendConfig, LexConfig};
+use crate::model::LexStartOptions;
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, Details, ExecutionId, ItemKind, Kind, Labels, LexDetails,
     LexTarget, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId, TestName,
@@ -55,7 +56,7 @@ const CAPABILITIES: Capabilities = Capabilities {
 pub struct Lex {
     info: BackendInfo,
     client: Client,
-    defaults: LexStartDefaults,
+    defaults: LexStartOptions,
     clock: Clock,
 }
 
@@ -408,6 +409,3 @@ fn invalid(text: &str) -> BackendError {
 fn unsupported(text: &str) -> BackendError {
     BackendError::new(ErrorKind::CapabilityNotSupported, text)
 }
-
-#[cfg(test)]
-mod tests;

@@ -80,6 +80,8 @@ pub struct OpenMetadata {
     /// What was recorded here. A restart forgets it, and a run of that time would count it then.
     recorded: Cache<(Uuid, i64), ()>,
     words: Cache<(Uuid, String), CaseWord>,
+    /// Runs that upstream has shown.
+    seen: Cache<(Uuid, String), ()>,
     settle_time: Duration,
     tracking_deadline: Duration,
     clock: Clock,
@@ -126,6 +128,7 @@ impl OpenMetadata {
             locks: Locks::default(),
             recorded: Cache::builder().max_capacity(MAX_RECORDED).time_to_live(RECORDED_TTL).build(),
             words: Cache::builder().max_capacity(MAX_WORDS).time_to_live(WORDS_TTL).build(),
+            seen: Cache::builder().max_capacity(MAX_WORDS).time_to_live(WORDS_TTL).build(),
             settle_time: openmetadata.settle_time,
             tracking_deadline: config.tracking_deadline,
             clock,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{BackendId, Labels, LexApiMode, LexModality};
+use crate::model::{BackendId, Labels, LexStartOptions};
 
 /// One `[[backend]]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,22 +90,7 @@ pub struct LexConfig {
     /// Endpoint and credentials.
     pub aws: AwsConfig,
     /// What a start takes where the request says nothing.
-    pub start_defaults: LexStartDefaults,
-}
-
-/// What a Lex start takes where the request says nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LexStartDefaults {
-    /// The bot.
-    pub bot_id: Option<String>,
-    /// Its alias.
-    pub bot_alias_id: Option<String>,
-    /// Its locale.
-    pub locale_id: Option<String>,
-    /// How Lex feeds it.
-    pub api_mode: Option<LexApiMode>,
-    /// What Lex feeds it.
-    pub modality: Option<LexModality>,
+    pub start_defaults: LexStartOptions,
 }
 
 /// What only an OpenMetadata backend has.

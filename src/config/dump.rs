@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::backend::{
-    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, LexStartDefaults, OpenMetadataConfig,
-    SecretSource, SystemConfig,
+    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, OpenMetadataConfig, SecretSource,
+    SystemConfig,
 };
 use super::value::spell_duration;
 use super::{Config, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
-use crate::model::{LexApiMode, LexModality};
+use crate::model::{LexApiMode, LexModality, LexStartOptions};
 
 /// What stands for a value that is set and not shown.
 const REDACTED: &str = "(redacted)";
@@ -136,8 +136,8 @@ fn aws(aws: &AwsConfig) -> Value {
     })
 }
 
-fn start_defaults(defaults: &LexStartDefaults) -> Value {
-    let LexStartDefaults { bot_id, bot_alias_id, locale_id, api_mode, modality } = defaults;
+fn start_defaults(defaults: &LexStartOptions) -> Value {
+    let LexStartOptions { bot_id, bot_alias_id, locale_id, api_mode, modality } = defaults;
     let api_mode = api_mode.map(|mode| match mode {
         LexApiMode::Streaming => "streaming",
         LexApiMode::NonStreaming => "non-streaming",

@@ -3,7 +3,8 @@
 use super::error::Failure;
 use super::validate::{MAX_MESSAGE_BYTES, MAX_METRICS, MAX_REASON_BYTES, Violations};
 use super::{Context, Inner};
-use crate::backend::{LexStartOptions, Priority, Record, StartOptions};
+use crate::backend::{Priority, Record, StartOptions};
+use crate::model::LexStartOptions;
 use crate::model::{ExecutionName, Kind, Metric, TestName, Verdict};
 use crate::proto::v1::record_execution_request::Details as RecordDetails;
 use crate::proto::v1::start_execution_request::Options;
@@ -76,7 +77,7 @@ impl Inner {
             reason: request.reason,
             allow_test_scope: request.allow_test_scope,
         };
-        let execution = self.tracker.stop(&stop, &context.call(Priority::Write)).await?;
+        let execution = self.tracker.stop(stop, context.call(Priority::Write)).await?;
         Ok(v1::StopExecutionResponse { execution: Some(convert::execution(&execution)) })
     }
 
@@ -126,7 +127,7 @@ impl Inner {
             passed_rows: details.passed_rows,
             failed_rows: details.failed_rows,
         };
-        let execution = self.tracker.record(&test, &record, &context.call(Priority::Write)).await?;
+        let execution = self.tracker.record(test, record, context.call(Priority::Write)).await?;
         Ok(v1::RecordExecutionResponse { execution: Some(convert::execution(&execution)) })
     }
 }

@@ -18,6 +18,7 @@ use crate::model::{Execution, ExecutionName, Scope, Timestamp};
 use crate::proto::v1::execution_update::Type;
 use crate::proto::v1::watch_executions_response::Event;
 use crate::proto::{convert, v1};
+use crate::tasks::Phase as LifecyclePhase;
 use crate::token::{Binding, Bound, Resume as ResumeToken, ResumePoint};
 use crate::tracker::{Change, MAX_SELECTION, Resume, Update, Watch, WatchRequest};
 
@@ -132,6 +133,9 @@ impl Feed {
         loop {
             if self.phase == Phase::Ended {
                 return None;
+            }
+            if lifecycle.phase() == LifecyclePhase::Draining {
+                return self.end(Failure::draining());
             }
             if self.watch.has_overflowed() {
                 return self.end(Failure::selection_too_large(MAX_SELECTION));

@@ -90,6 +90,17 @@ pub enum LexModality {
     Audio,
 }
 
+/// The options of a Lex start. In a request, what is unset comes from the backend's configuration.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(missing_docs, reason = "each field is documented in the proto under the same name")]
+pub struct LexStartOptions {
+    pub bot_id: Option<String>,
+    pub bot_alias_id: Option<String>,
+    pub locale_id: Option<String>,
+    pub api_mode: Option<LexApiMode>,
+    pub modality: Option<LexModality>,
+}
+
 /// What only an OpenMetadata execution has.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(missing_docs, reason = "each field is documented in the proto under the same name")]

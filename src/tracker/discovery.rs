@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lists::row_is_news;
 use super::{Error, Inner, Managed};
 use crate::backend::{Call, ListHint, Listed, PageRequest, Priority};
 use crate::model::{BackendId, ExecutionName, State, TestId, TestName, Timestamp};
@@ -140,12 +141,13 @@ impl Inner {
         if known.is_none() && ended_long_ago {
             return;
         }
-        let settling = row.observation.state == State::Settling;
-        if known.is_none() || !settling {
+        // How it ended is for a reading to tell, not for the list.
+        let ended = row.observation.state == State::Settling || row.observation.state.is_done();
+        if known.is_none_or(|known| row_is_news(&known, &row.observation)) {
             self.absorb(&name, row.observation, |_, _| {});
         }
         self.keep_followed(&name);
-        self.follow_up(&name, if settling { Duration::ZERO } else { managed.setup.poll_interval });
+        self.follow_up(&name, if ended { Duration::ZERO } else { managed.setup.poll_interval });
     }
 
     fn keep_followed(&self, name: &ExecutionName) {

@@ -8,9 +8,9 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::{Error, Inner, Managed, Tracker};
-use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest};
+use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest, TestHint};
 use crate::model::filter::Filter;
-use crate::model::{BackendId, Execution, Scope, State, Test, TestId, TestName};
+use crate::model::{BackendId, Execution, Observation, Scope, State, Test, TestId, TestName};
 
 /// What one backend may take where several are asked.
 const PATIENCE_EACH: Duration = Duration::from_secs(5);
@@ -194,8 +194,13 @@ impl Inner {
         mut page: PageRequest,
         call: Call,
     ) -> Result<Part<(BackendId, Test)>, Error> {
+        let hint = query.filter.as_ref().map(|filter| TestHint {
+            reads_labels: filter.mentions_upstream_labels(),
+            labels: filter.required_upstream_labels(),
+        });
+        let hint = hint.unwrap_or_default();
         for _ in 0..MAX_EMPTY_PAGES {
-            let found = self.ask(managed, managed.setup.backend.list_tests(&call, &page).await)?;
+            let found = self.ask(managed, managed.setup.backend.find_tests(&call, &hint, &page).await)?;
             let items: Vec<_> = found
                 .items
                 .into_iter()
@@ -221,9 +226,8 @@ impl Inner {
         let hint = query.filter.as_ref().map_or_else(ListHint::default, hint_of);
         let matches =
             |execution: &Execution| query.filter.as_ref().is_none_or(|filter| filter.matches(execution));
-        // Runs that were started here and that upstream does not show yet come first.
         let mut items =
-            if page.token.is_none() { self.not_shown_upstream(managed, test) } else { Vec::new() };
+            if page.token.is_none() { self.not_shown_upstream(managed, test, &hint) } else { Vec::new() };
         items.retain(|execution| matches(execution));
         items.truncate(page.size);
         for _ in 0..MAX_EMPTY_PAGES {
@@ -244,18 +248,24 @@ impl Inner {
         Ok(Part { items, next: page.token })
     }
 
-    /// Unfinished executions with a minted name whose run was not found upstream yet.
-    fn not_shown_upstream(&self, managed: &Managed, test: Option<&TestId>) -> Vec<Arc<Execution>> {
+    /// What upstream's list does not show: runs that were started here and are not found there yet, and, where
+    /// only unfinished ones are asked for, those that have ended there while their verdict is being settled.
+    fn not_shown_upstream(
+        &self,
+        managed: &Managed,
+        test: Option<&TestId>,
+        hint: &ListHint,
+    ) -> Vec<Arc<Execution>> {
         let table = self.table();
         let mut found: Vec<_> = table
             .entries()
-            .filter(|(name, entry)| {
-                name.backend == managed.id
-                    && test.is_none_or(|test| name.test == *test)
-                    && name.execution.is_minted()
-                    && entry.record.execution.upstream_id.is_empty()
+            .filter(|(name, _)| name.backend == managed.id && test.is_none_or(|test| name.test == *test))
+            .map(|(_, entry)| &entry.record.execution)
+            .filter(|execution| {
+                let not_found_yet = execution.name.execution.is_minted() && execution.upstream_id.is_empty();
+                not_found_yet || (hint.unfinished_only && execution.state == State::Settling)
             })
-            .map(|(_, entry)| entry.execution())
+            .map(|execution| Arc::new(execution.clone()))
             .collect();
         found.sort_by_key(|execution| std::cmp::Reverse(execution.create_time));
         found
@@ -267,12 +277,7 @@ impl Inner {
         let name = self.canonical(&test.execution(row.execution)).ok()?;
         let known = self.known(&name).ok()?;
         match known {
-            Some(known)
-                if known.is_done()
-                    || row.observation.state == State::Settling && known.state == State::Settling =>
-            {
-                Some(known)
-            }
+            Some(known) if !row_is_news(&known, &row.observation) => Some(known),
             _ => Some(self.absorb(&name, row.observation, |_, _| {})),
         }
     }
@@ -311,6 +316,14 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whether a listed row says more than what is known. It does not of what is done or settling here; and how a run
+/// that was stopped here has ended, a list can't tell.
+pub(super) fn row_is_news(known: &Execution, row: &Observation) -> bool {
+    let stopped_here = known.stop_request_time.is_some() && row.state.is_done();
+    let still_settling = known.state == State::Settling && row.state == State::Settling;
+    !known.is_done() && !still_settling && !stopped_here
 }
 
 /// What a filter allows upstream to leave out.

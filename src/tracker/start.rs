@@ -81,13 +81,8 @@ impl Tracker {
     /// # Errors
     /// The start was refused, its outcome is not known, or it is known not to have happened.
     pub async fn start(&self, request: StartRequest, call: Call) -> Result<StartOutcome, Error> {
-        let (done, outcome) = tokio::sync::oneshot::channel();
         let inner = self.0.clone();
-        self.0.tasks.spawn("start", async move {
-            // A caller that went away leaves nobody to answer.
-            drop(done.send(inner.start(request, &call).await));
-        });
-        outcome.await.unwrap_or(Err(Error::Draining))
+        self.0.to_its_end("start", async move { inner.start(request, &call).await }).await
     }
 }
 

@@ -30,8 +30,9 @@ impl Tracker {
     ///
     /// # Errors
     /// It can't be stopped, or the backend's own failure.
-    pub async fn stop(&self, request: &StopRequest, call: &Call) -> Result<Arc<Execution>, Error> {
-        self.0.stop(request, call).await
+    pub async fn stop(&self, request: StopRequest, call: Call) -> Result<Arc<Execution>, Error> {
+        let inner = self.0.clone();
+        self.0.to_its_end("stop", async move { inner.stop(&request, &call).await }).await
     }
 }
 

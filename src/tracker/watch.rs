@@ -16,6 +16,8 @@ use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp};
 
 /// How long an opening waits for upstream.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
+/// How many stored executions are looked at in one go.
+const STORE_PAGE: usize = 1000;
 
 /// What a stream asks to follow.
 #[derive(Debug)]
@@ -219,14 +221,16 @@ impl Tracker {
         }
         let from = older_ends.map_or(opened_at, |bound| bound.min(opened_at));
         let subscriber = Arc::new(Subscriber::new(Selection::Parent { scope, filter, from }));
+        let ended = if older_ends.is_some() { inner.ended(&subscriber)? } else { Vec::new() };
         let mut table = inner.table();
-        let states: Vec<_> = table
+        let mut states: Vec<_> = table
             .entries()
             .map(|(_, entry)| (entry.execution(), entry.record.position))
             .filter(|(execution, _)| {
                 execution.observe_time.is_some() && subscriber.selection.matches(execution)
             })
             .collect();
+        states.extend(ended.into_iter().filter(|(execution, _)| table.get(&execution.name).is_none()));
         if states.len() > MAX_SELECTION {
             return Err(Error::SelectionTooLarge(MAX_SELECTION));
         }
@@ -238,11 +242,16 @@ impl Tracker {
         let position = inner.store.next_position();
         let (snapshot, reset) = match missed {
             Some(Some(missed)) => {
-                for name in missed {
-                    if let Some(entry) = table.get(&name)
-                        && subscriber.concerns(&name)
-                    {
-                        subscriber.catch_up(&entry.execution(), entry.record.position);
+                for name in missed.iter().filter(|name| subscriber.concerns(name)) {
+                    // What has ended and was let go of meanwhile is in the store.
+                    let known = match table.get(name) {
+                        Some(entry) => Some((entry.execution(), entry.record.position)),
+                        None => {
+                            inner.store.get(name)?.map(|record| (Arc::new(record.execution), record.position))
+                        }
+                    };
+                    if let Some((execution, position)) = known {
+                        subscriber.catch_up(&execution, position);
                     }
                 }
                 (Vec::new(), false)
@@ -364,6 +373,27 @@ impl Inner {
         let pace = self.managed(&name.backend)?.setup.poll_interval;
         self.follow_up(name, wanted_staleness.unwrap_or(pace).max(pace));
         Ok(follow)
+    }
+
+    /// What the store has of a selection by parent that has ended; one more than may be selected at the most.
+    fn ended(&self, subscriber: &Subscriber) -> Result<Vec<(Arc<Execution>, u64)>, Error> {
+        let Selection::Parent { scope, .. } = &subscriber.selection else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.executions_in(scope, after.as_ref(), STORE_PAGE)?;
+            after = page.last().map(|record| record.execution.name.clone());
+            let matching = page
+                .into_iter()
+                .filter(|record| {
+                    record.execution.is_done() && subscriber.selection.matches(&record.execution)
+                })
+                .map(|record| (Arc::new(record.execution), record.position));
+            found.extend(matching);
+            if after.is_none() || found.len() > MAX_SELECTION {
+                return Ok(found);
+            }
+        }
     }
 
     /// Leaves the reason why a name could not be read in its state.

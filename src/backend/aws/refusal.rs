@@ -61,6 +61,18 @@ pub(super) fn classify(operation: &Operation, response: &Response) -> Result<(),
     Err(Refusal { kind, code, message, effect, retry })
 }
 
+/// Codes of a signature that was refused, which is most often for its time.
+pub(super) fn is_about_time(code: &str) -> bool {
+    matches!(
+        code,
+        "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "AuthFailure"
+            | "RequestTimeTooSkewed"
+            | "RequestExpired"
+    )
+}
+
 /// Code and words, from wherever they stand; empty where they don't.
 fn read(response: &Response) -> (String, String) {
     let parsed: Option<Body> = serde_json::from_slice(&response.body).ok();
@@ -94,16 +106,9 @@ fn meaning(operation: &Operation, status: u16, code: &str) -> (ErrorKind, Retry)
         // New credentials, or the time that this reply's Date taught us, may help.
         (
             _,
-            "ExpiredToken"
-            | "ExpiredTokenException"
-            | "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "InvalidSignatureException"
-            | "SignatureDoesNotMatch"
-            | "AuthFailure"
-            | "RequestTimeTooSkewed"
-            | "RequestExpired",
+            "ExpiredToken" | "ExpiredTokenException" | "UnrecognizedClientException" | "InvalidClientTokenId",
         ) => (ErrorKind::BackendCredentialsInvalid, Retry::Renewed),
+        (_, code) if is_about_time(code) => (ErrorKind::BackendCredentialsInvalid, Retry::Renewed),
         (
             _,
             "IncompleteSignature"

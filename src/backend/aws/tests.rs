@@ -68,7 +68,10 @@ async fn an_expired_token_is_renewed_once_and_then_reported() {
 async fn the_wire_path_is_the_escaped_one() {
     let upstream = Upstream::start([Reply::json(200, "{}")]).await;
     run(&upstream, "/test-cases/a%2Fb%20c/%C3%BC?t=%2B%2F%3D").await.unwrap();
-    assert_eq!(upstream.arrived()[0].target, "/test-cases/a%2Fb%20c/%C3%BC?t=%2B%2F%3D");
+    let arrived = upstream.arrived().remove(0);
+    assert_eq!(arrived.target, "/test-cases/a%2Fb%20c/%C3%BC?t=%2B%2F%3D");
+    assert_eq!((arrived.method.as_str(), arrived.body.as_slice()), ("GET", b"".as_slice()));
+    assert_eq!(arrived.header("content-type"), None);
 }
 
 #[test]

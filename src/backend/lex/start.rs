@@ -1,14 +1,14 @@
 //! What a Lex start sends, and how one that was lost is recognised.
 
 use super::wire::{BotAliasTarget, Execution, StartBody, Target};
-use crate::backend::{BackendError, ErrorKind, LexStartOptions, StartPlan};
-use crate::config::backend::LexStartDefaults;
+use crate::backend::{BackendError, ErrorKind, StartPlan};
+use crate::model::LexStartOptions;
 use crate::model::{Details, LexApiMode, LexDetails, LexModality, LexTarget, TestId};
 
 /// The request's options over the configured ones; the test set's id and name are left to the caller.
 pub(super) fn merge(
     options: Option<&LexStartOptions>,
-    defaults: &LexStartDefaults,
+    defaults: &LexStartOptions,
 ) -> Result<LexDetails, BackendError> {
     let given = options.cloned().unwrap_or_default();
     let pick = |field: &'static str, given: Option<String>, default: &Option<String>| {

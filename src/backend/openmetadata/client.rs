@@ -74,7 +74,7 @@ impl Client {
         let suite = suite.map(|id| id.to_string());
         self.cursor_page(call, &LIST_CASES, limit, |limit| {
             let pairs = [
-                ("fields", Some(fields)),
+                ("fields", Some(fields).filter(|fields| !fields.is_empty())),
                 ("testSuiteId", suite.as_deref()),
                 ("limit", Some(limit)),
                 ("after", after),
@@ -134,19 +134,25 @@ impl Client {
     pub(super) async fn run(&self, call: &Call, fqn: &str, run: Uuid) -> Result<Option<Run>, BackendError> {
         let path = format!("{PIPELINES}/{}/pipelineStatus/{run}", escape(fqn));
         let decode = |response: &Response| {
-            if response.body.is_empty() { Ok(None) } else { read::<Option<Run>>(response) }
+            if response.body.is_empty() {
+                return Ok(None);
+            }
+            match read::<Option<Run>>(response)? {
+                Some(run) if run.run_id.is_empty() => Err("a run without its id".to_owned()),
+                run => Ok(run),
+            }
         };
-        Ok(self.send(call, &GET_RUN, &get(path), decode).await?.filter(|run| !run.run_id.is_empty()))
+        self.send(call, &GET_RUN, &get(path), decode).await
     }
 
     /// Starts a pipeline. Sent once.
     pub(super) async fn trigger(&self, call: &Call, id: Uuid) -> Result<ServiceReply, BackendError> {
-        self.send(call, &TRIGGER, &post(format!("{PIPELINES}/trigger/{id}")), read).await
+        self.send(call, &TRIGGER, &post(format!("{PIPELINES}/trigger/{id}")), read_service).await
     }
 
     /// Stops every unfinished run of a pipeline. Sent once.
     pub(super) async fn kill(&self, call: &Call, id: Uuid) -> Result<ServiceReply, BackendError> {
-        self.send(call, &KILL, &post(format!("{PIPELINES}/kill/{id}")), read).await
+        self.send(call, &KILL, &post(format!("{PIPELINES}/kill/{id}")), read_service).await
     }
 
     /// A case's results in a span, newest first: all of them, or at least `want` where upstream pages.
@@ -192,7 +198,7 @@ impl Client {
                 rows = self.send(call, &LIST_RESULTS, &get(path), read_rows).await?;
             }
             Route::Documented => {
-                let limit = want.clamp(1, 1000).to_string();
+                let limit = want.saturating_add(1).clamp(1, 1000).to_string();
                 for _ in 0..MAX_RESULT_PAGES {
                     let [start, end] = bounds;
                     let pairs = [start, end, ("limit", Some(&*limit)), ("after", after.as_deref())];
@@ -335,6 +341,12 @@ fn post(path_and_query: String) -> Outgoing {
 
 fn read<T: DeserializeOwned>(response: &Response) -> Result<T, String> {
     serde_json::from_slice(&response.body).map_err(|error| error.to_string())
+}
+
+/// A reply of the pipeline service always says its code; one that doesn't is no confirmation.
+fn read_service(response: &Response) -> Result<ServiceReply, String> {
+    let reply: ServiceReply = read(response)?;
+    if reply.code.is_some() { Ok(reply) } else { Err("a reply without its code".to_owned()) }
 }
 
 fn read_rows<T: DeserializeOwned>(response: &Response) -> Result<Vec<Row<T>>, String> {

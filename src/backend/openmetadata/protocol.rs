@@ -19,6 +19,8 @@ use crate::model::Timestamp;
 const OUTAGE_IN_DISGUISE: Duration = Duration::from_secs(10);
 /// How the framework words a route that is not there; a missing entity has other words.
 const ABSENT_ROUTE: &str = "HTTP 404 Not Found";
+/// What the words of a missing entity have in common; a proxy's own 404 has none of it.
+const ENTITY: &str = " instance for ";
 /// What trigger and kill say, with status 200, where no runner is configured.
 const RUNNER_DISABLED: &str = "Pipeline Client Disabled";
 /// Airflow refused a trigger; whether it ran is lost on the way.
@@ -132,11 +134,11 @@ impl Token {
                 Ok(value) => header(&value, &format!("the environment variable {name}")),
                 Err(_) => Err(no_token(&format!("the environment variable {name} is not set"))),
             },
-            SecretSource::File(path) => self.from_file(path).await,
+            SecretSource::File(path) => self.read_file(path).await,
         }
     }
 
-    async fn from_file(&self, path: &Path) -> Result<HeaderValue, BackendError> {
+    async fn read_file(&self, path: &Path) -> Result<HeaderValue, BackendError> {
         let shown = path.display();
         let unreadable =
             |error: std::io::Error| no_token(&format!("token_file {shown} can't be read: {error}"));
@@ -241,7 +243,7 @@ fn judge(
         404 if message.starts_with("user instance for") => {
             (ErrorKind::BackendCredentialsInvalid, Effect::None, Retry::Never)
         }
-        404 if is_json && (answer.challenged || message != ABSENT_ROUTE) => {
+        404 if is_json && message != ABSENT_ROUTE && (answer.challenged || message.contains(ENTITY)) => {
             (ErrorKind::UpstreamNotFound, Effect::None, Retry::Never)
         }
         409 | 412 => (ErrorKind::UpstreamConflict, Effect::None, Retry::Never),

@@ -117,10 +117,18 @@ impl OpenMetadata {
                 let runs = self.runs_since(call, pipeline, target.create_time).await?;
                 // Our trigger certainly came through, so the first run after it that nobody else has is ours.
                 let unclaimed = |run: &Run| !target.claimed.contains(&run.run_id);
-                return Ok(runs.into_iter().filter(unclaimed).min_by_key(|run| started(run)));
+                return Ok(runs.into_iter().filter(unclaimed).min_by_key(started));
             }
         };
-        let young = target.create_time.is_some_and(|created| self.clock.since(created) < APPEARS_WITHIN);
+        if found.is_some() {
+            self.seen.insert((pipeline.id, known.unwrap_or_default().to_owned()), ()).await;
+        }
+        // A run that was there before and is not now is gone; one that never was may still turn up.
+        let existed = target.upstream_id.is_some()
+            || target.settling.is_some()
+            || self.seen.contains_key(&(pipeline.id, known.unwrap_or_default().to_owned()));
+        let young =
+            !existed && target.create_time.is_some_and(|created| self.clock.since(created) < APPEARS_WITHIN);
         match found {
             Some(run) => Ok(Some(run)),
             None if young => Ok(None),

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// A page or a whole list. Rows stay raw, so that a payload is upstream's own bytes.
+/// A page or a whole list. Rows stay raw, so that a payload is upstream's own bytes. `data` has to be there: an
+/// answer that is no list must not pass for an empty one.
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {
-    #[serde(default, deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default")]
     pub(super) data: Vec<Box<RawValue>>,
     #[serde(default, deserialize_with = "null_default")]
     pub(super) paging: Paging,
@@ -309,6 +310,12 @@ mod tests {
         assert_eq!(bare, nulls);
         let listing: Listing = serde_json::from_str(r#"{"data":null,"paging":null}"#).unwrap();
         assert!(listing.data.is_empty() && listing.paging.after.is_none());
+    }
+
+    #[test]
+    fn what_is_no_list_is_no_empty_list() {
+        assert!(serde_json::from_str::<Listing>(r#"{"unexpected":true}"#).is_err());
+        assert!(serde_json::from_str::<Listing>("[]").is_err());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::backend::{
-    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, LexStartDefaults, OpenMetadataConfig,
-    SecretSource, SystemConfig,
+    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, OpenMetadataConfig, SecretSource,
+    SystemConfig,
 };
 use crate::config::reader::Section;
 use crate::config::value::{duration, instance, region, role_arn, size, url, variable_name};
+use crate::model::LexStartOptions;
 use crate::model::{BackendId, Labels, LexApiMode, LexModality};
 
 /// The values of `kind`.
@@ -150,9 +151,9 @@ fn aws(section: &Section<'_>) -> AwsConfig {
     config
 }
 
-fn start_defaults(section: Section<'_>) -> LexStartDefaults {
+fn start_defaults(section: Section<'_>) -> LexStartOptions {
     let text = |key| section.string(key).map(str::to_owned);
-    let defaults = LexStartDefaults {
+    let defaults = LexStartOptions {
         bot_id: text("bot_id"),
         bot_alias_id: text("bot_alias_id"),
         locale_id: text("locale_id"),

@@ -38,6 +38,20 @@ impl Filter {
         self.0.as_ref().is_some_and(mentions_outcome)
     }
 
+    /// Whether it asks for upstream's tags, which cheap lists of tests do not show.
+    pub fn mentions_upstream_labels(&self) -> bool {
+        self.0.as_ref().is_some_and(mentions_upstream_labels)
+    }
+
+    /// Tags of upstream that everything that matches has.
+    pub fn required_upstream_labels(&self) -> Vec<(String, String)> {
+        let mut required = Vec::new();
+        if let Some(expr) = &self.0 {
+            require_upstream_labels(expr, &mut required);
+        }
+        required
+    }
+
     fn ended(&self) -> Ended {
         self.0.as_ref().map_or(Ended::Any, |expr| ended(expr, false))
     }
@@ -95,5 +109,53 @@ fn mentions_outcome(expr: &Expr) -> bool {
         Expr::Term(term) => matches!(term.field, Field::State | Field::Verdict | Field::Done),
         Expr::Not(inner) => mentions_outcome(inner),
         Expr::All(parts) | Expr::Any(parts) => parts.iter().any(mentions_outcome),
+    }
+}
+
+fn mentions_upstream_labels(expr: &Expr) -> bool {
+    match expr {
+        Expr::Term(term) => matches!(term.field, Field::UpstreamLabels(_)),
+        Expr::Not(inner) => mentions_upstream_labels(inner),
+        Expr::All(parts) | Expr::Any(parts) => parts.iter().any(mentions_upstream_labels),
+    }
+}
+
+fn require_upstream_labels(expr: &Expr, required: &mut Vec<(String, String)>) {
+    match expr {
+        Expr::Term(Term {
+            field: Field::UpstreamLabels(key),
+            op: Op::Equal,
+            operand: Operand::Text(value),
+        }) => {
+            required.push((key.clone(), value.clone()));
+        }
+        Expr::All(parts) => parts.iter().for_each(|part| require_upstream_labels(part, required)),
+        Expr::Term(_) | Expr::Not(_) | Expr::Any(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Schema;
+    use super::*;
+
+    fn parse(text: &str) -> Filter {
+        Filter::parse(text, Schema::Tests).unwrap()
+    }
+
+    #[test]
+    fn only_tags_that_every_match_has_are_required() {
+        let all = parse("upstream_labels.suite = \"smoke\" AND upstream_labels.team = \"voice\"");
+        let required = [("suite".to_owned(), "smoke".to_owned()), ("team".to_owned(), "voice".to_owned())];
+        assert_eq!(all.required_upstream_labels(), required);
+        for open in [
+            "upstream_labels.a = \"1\" OR startable = true",
+            "NOT upstream_labels.a = \"1\"",
+            "upstream_labels.a != \"1\"",
+        ] {
+            assert_eq!(parse(open).required_upstream_labels(), [], "{open}");
+            assert!(parse(open).mentions_upstream_labels(), "{open}");
+        }
+        assert!(!parse("startable = true").mentions_upstream_labels());
     }
 }

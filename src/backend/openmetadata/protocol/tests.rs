@@ -67,6 +67,10 @@ fn a_proxys_page_is_no_missing_entity() {
     let refused = read(&READ, 404, false, "<html>nginx</html>", 0).unwrap();
     assert_eq!(refused.kind, ErrorKind::UpstreamUnrecognized);
     assert!(!refused.message.contains('<'));
+    assert_eq!(
+        kind(&READ, 404, false, "no Route matched with those values", 0),
+        ErrorKind::UpstreamUnrecognized
+    );
 }
 
 #[test]
@@ -129,7 +133,7 @@ async fn sent(bearer: &Bearer) -> Result<String, BackendError> {
 #[tokio::test]
 async fn a_token_file_is_read_again_when_it_changes_or_is_doubted() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    write!(file, "  first\n").unwrap();
+    writeln!(file, "  first").unwrap();
     let bearer = Bearer::new("http://h/api/", Some(SecretSource::File(file.path().to_owned())));
     assert_eq!(sent(&bearer).await.unwrap(), "Bearer first");
 
