@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::tasks::{Lifecycle, Tasks, Unfinished};
 
 mod accept;
+mod access;
 mod body;
 mod deadline;
 mod gate;

@@ -32,7 +32,7 @@ use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, 
 use crate::model::id::LooseExecutionName;
 use crate::model::{
     Artifact, BackendId, BackendInfo, Clock, Condition, Execution, ExecutionName, ItemKind, Kind, ResultItem,
-    Test, TestName, Timestamp,
+    Test, TestName, Timestamp, resource,
 };
 use crate::store::{Record, Store};
 use crate::tasks::Tasks;
@@ -292,10 +292,10 @@ impl Inner {
     }
 
     fn managed(&self, id: &BackendId) -> Result<&Arc<Managed>, Error> {
-        self.backends
-            .iter()
-            .find(|managed| managed.id == *id)
-            .ok_or_else(|| Error::NotFound { resource_type: "Backend", name: format!("backends/{id}") })
+        self.backends.iter().find(|managed| managed.id == *id).ok_or_else(|| Error::NotFound {
+            resource_type: resource::BACKEND,
+            name: format!("backends/{id}"),
+        })
     }
 
     /// Notes a call's outcome in the backend's health and names the backend in its error.

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("backend/registry", &["backend", "backend/adapter", "config", "model"]),
     ("store", &["model", "proto", "config"]),
     ("tracker", &["model", "backend", "store", "proto"]),
-    ("grpc", &["tracker", "proto", "model", "token", "backend", "store"]),
+    ("grpc", &["tracker", "proto", "model", "token", "backend", "store", "server"]),
     ("server", &["proto", "model", "config"]),
     ("admin", &["config", "model", "server"]),
     ("sandbox", &[]),
@@ -98,6 +98,27 @@ fn the_table_has_no_cycle() {
             may.retain(|other| !free.contains(other));
         }
     }
+}
+
+#[test]
+fn the_architecture_page_has_this_table() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
+    let rows: BTreeMap<&str, BTreeSet<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(name, may)| (name, quoted(may))))
+        .collect();
+    for (name, may) in
+        ALLOWED.iter().filter(|(name, _)| !name.starts_with("backend") && !OPEN_TO_ALL.contains(name))
+    {
+        let row = rows.get(name).unwrap_or_else(|| panic!("docs/architecture.md has no row for {name}"));
+        assert_eq!(*row, may.iter().copied().collect(), "the row of {name}");
+    }
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.split('`').skip(1).step_by(2).collect()
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::config::backend::{BackendConfig, ConnectConfig};
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, ConnectDetails, Counts, Details, ExecutionId, ItemKind, Kind,
     Labels, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId, TestName,
-    Timestamp,
+    Timestamp, resource,
 };
 
 /// The pages of records that are searched for a completion.
@@ -243,7 +243,7 @@ impl Connect {
             return error;
         }
         let name = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource("testgate.v1.Test", &name.to_string())
+        error.with_resource(resource::TEST, &name.to_string())
     }
 
     fn missing_execution(&self, error: BackendError, test: &TestId, execution: &ExecutionId) -> BackendError {
@@ -251,7 +251,7 @@ impl Connect {
             return error;
         }
         let test = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource("testgate.v1.Execution", &test.execution(execution.clone()).to_string())
+        error.with_resource(resource::EXECUTION, &test.execution(execution.clone()).to_string())
     }
 }
 

@@ -21,11 +21,10 @@ use super::{
     StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, LexConfig};
-use crate::model::LexStartOptions;
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, Details, ExecutionId, ItemKind, Kind, Labels, LexDetails,
-    LexTarget, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId, TestName,
-    Timestamp,
+    LexStartOptions, LexTarget, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId,
+    TestName, Timestamp, resource,
 };
 
 /// The newest executions that are searched for a lost start: ten full pages.
@@ -144,13 +143,13 @@ impl Lex {
             return error;
         }
         let name = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource("testgate.v1.Test", &name.to_string())
+        error.with_resource(resource::TEST, &name.to_string())
     }
 
     fn missing_execution(&self, error: BackendError, target: &Target) -> BackendError {
         let (true, Some(test)) = (error.is_gone(), &target.test) else { return error };
         let test = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource("testgate.v1.Execution", &test.execution(target.execution.clone()).to_string())
+        error.with_resource(resource::EXECUTION, &test.execution(target.execution.clone()).to_string())
     }
 }
 

@@ -39,7 +39,7 @@ use super::{
 use crate::config::backend::{BackendConfig, OpenMetadataConfig};
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, Details, ExecutionId, ItemKind, Kind, Labels, Observation,
-    OpenMetadataDetails, ResultItem, StartMode, StopScope, Test, TestId, TestName,
+    OpenMetadataDetails, ResultItem, StartMode, StopScope, Test, TestId, TestName, resource,
 };
 
 const ITEMS: &[ItemKind] = &[ItemKind::TestCase];
@@ -157,7 +157,7 @@ impl OpenMetadata {
         if !matches!(error.kind, ErrorKind::UpstreamNotFound | ErrorKind::ResourceNotFound) {
             return error;
         }
-        error.with_resource("testgate.v1.Test", &self.test_name(test).to_string())
+        error.with_resource(resource::TEST, &self.test_name(test).to_string())
     }
 
     /// Names the execution in an error that says it is missing.
@@ -166,7 +166,7 @@ impl OpenMetadata {
         match &target.test {
             Some(test) if missing => {
                 let name = self.test_name(test).execution(target.execution.clone());
-                error.with_resource("testgate.v1.Execution", &name.to_string())
+                error.with_resource(resource::EXECUTION, &name.to_string())
             }
             _ => error,
         }

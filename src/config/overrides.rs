@@ -35,8 +35,8 @@ const SETTINGS: [(&str, &str, Setter); 10] = [
     }),
     ("--drain-timeout", "TESTGATE_DRAIN_TIMEOUT", |config, text| {
         let timeout = duration(text)?;
-        if !super::parse::DRAIN_TIMEOUT.contains(&timeout) {
-            return Err(format!("must be {}", super::parse::DRAIN_TIMEOUT_SPELLED));
+        if !super::value::DRAIN_TIMEOUT.contains(&timeout) {
+            return Err(format!("must be {}", super::value::DRAIN_TIMEOUT_SPELLED));
         }
         config.server.drain_timeout = timeout;
         Ok(())
@@ -57,8 +57,8 @@ const SETTINGS: [(&str, &str, Setter); 10] = [
     ("--store", "TESTGATE_STORE", |config, text| store_path(text).map(|path| config.store.path = path)),
     ("", "TESTGATE_RETENTION", |config, text| {
         let retention = duration(text)?;
-        if !super::parse::RETENTION.contains(&retention) {
-            return Err(format!("must be {}", super::parse::RETENTION_SPELLED));
+        if !super::value::RETENTION.contains(&retention) {
+            return Err(format!("must be {}", super::value::RETENTION_SPELLED));
         }
         config.store.retention = retention;
         Ok(())

@@ -1,25 +1,19 @@
 //! The file as a whole, and every table but `[[backend]]`.
 
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::overrides::Overrides;
 use super::reader::{Report, Section};
-use super::value::{admin_listen, duration, listen, store_path};
+use super::value::{
+    DRAIN_TIMEOUT, DRAIN_TIMEOUT_SPELLED, RETENTION, RETENTION_SPELLED, admin_listen, duration, listen,
+    store_path,
+};
 use super::{Config, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
 use crate::telemetry::{self, LogFormat};
 
 mod backend;
-
-pub(super) const DRAIN_TIMEOUT: RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(600);
-pub(super) const DRAIN_TIMEOUT_SPELLED: &str = "from 100ms to 10m";
-pub(super) const RETENTION: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
-pub(super) const RETENTION_SPELLED: &str = "from 1s to 366d";
 
 pub(super) fn config(
     text: &str,

@@ -1,10 +1,20 @@
 //! Values that TOML has no type for: durations, sizes, addresses, URLs, ARNs.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ListenAddr, StorePath};
+
+/// How long a drain may be set to take.
+pub(super) const DRAIN_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
+pub(super) const DRAIN_TIMEOUT_SPELLED: &str = "from 100ms to 10m";
+/// How long finished executions may be kept.
+pub(super) const RETENTION: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
+pub(super) const RETENTION_SPELLED: &str = "from 1s to 366d";
 
 /// Text short enough for an error message.
 pub(super) fn clip(text: &str) -> String {

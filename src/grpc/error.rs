@@ -8,8 +8,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, QuotaViolation, StatusExt};
 
 use crate::backend::{BackendError, ErrorKind};
-use crate::model::BackendId;
 use crate::model::status::cut;
+use crate::model::{BackendId, resource};
 use crate::proto::detail::{self, DOMAIN, FIELD_INVALID, MAX_MESSAGE_BYTES};
 
 pub use crate::proto::detail::Violation;
@@ -23,16 +23,6 @@ const MAX_RESOURCE_BYTES: usize = 640;
 
 /// The metadata entry by which gRPC libraries learn when to retry.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
-
-/// The types that a `ResourceInfo` names.
-pub mod resource {
-    /// A backend.
-    pub const BACKEND: &str = "backend";
-    /// A test.
-    pub const TEST: &str = "test";
-    /// An execution.
-    pub const EXECUTION: &str = "execution";
-}
 
 /// A failure on its way to the caller: a code, a reason, and the details that belong to them.
 #[derive(Clone, Debug)]

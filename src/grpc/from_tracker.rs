@@ -1,6 +1,7 @@
 //! What a failed request on the tracker is to the caller.
 
-use super::error::{Failure, Violation, resource};
+use super::error::{Failure, Violation};
+use crate::model::resource;
 use crate::store::StoreError;
 use crate::tracker::Error;
 

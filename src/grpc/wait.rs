@@ -54,7 +54,7 @@ impl Inner {
             // It turned out not to exist while it was waited for.
             Ok(Err(_)) => {
                 return Err(Failure::resource_not_found(
-                    super::error::resource::EXECUTION,
+                    crate::model::resource::EXECUTION,
                     &name.to_string(),
                 ));
             }

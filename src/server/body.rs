@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
+use super::access::Record;
 use super::deadline::Deadline;
-use super::gate::Record;
 use super::status;
 use crate::tasks::panic_message;
 

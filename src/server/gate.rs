@@ -9,11 +9,11 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::ServiceExt as _;
 
+use super::access::Record;
 use super::body::GateBody;
 use super::{Service, deadline, status};
 use crate::tasks::{Lifecycle, Phase, panic_message};
@@ -103,33 +103,10 @@ fn refuse(refusal: Status, mut record: Record) -> Response<GateBody> {
     refusal.into_http::<()>().map(|()| GateBody::empty(record))
 }
 
-/// Writes one log line when a call is over, if anyone reads such lines.
-pub(super) struct Record {
-    call: Option<(String, Instant)>,
-    /// `None` until the status is known; a caller that leaves first never learns it.
-    pub(super) code: Option<Code>,
-}
-
-impl Record {
-    fn start(request: &Request<Incoming>) -> Self {
-        let call = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| (request.uri().path().chars().take(200).collect(), Instant::now()));
-        Self { call, code: None }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if let Some((method, start)) = self.call.take() {
-            let code = self.code.unwrap_or(Code::Cancelled);
-            let duration_ms = start.elapsed().as_secs_f64() * 1e3;
-            tracing::debug!(method, ?code, duration_ms, "call");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

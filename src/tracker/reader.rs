@@ -10,7 +10,7 @@ use super::table::Reading;
 use super::{DEFAULT_STALENESS, Error, Inner, planner};
 use crate::backend::{BackendError, Call, ErrorKind, Target};
 use crate::model::id::LooseExecutionName;
-use crate::model::{Execution, ExecutionId, ExecutionName, Kind, Observation};
+use crate::model::{Execution, ExecutionId, ExecutionName, Kind, Observation, resource};
 use crate::store::Record;
 
 impl Inner {
@@ -86,7 +86,7 @@ impl Inner {
                 return Ok(known);
             }
         } else if name.execution.is_minted() {
-            return Err(Error::NotFound { resource_type: "Execution", name: name.to_string() });
+            return Err(Error::NotFound { resource_type: resource::EXECUTION, name: name.to_string() });
         }
         match self.read(name, call).await {
             Ok(execution) => Ok(execution),
@@ -201,7 +201,7 @@ impl Inner {
             Some(test) if *test != name.test => {
                 let message = format!("{name} does not exist: this execution belongs to another test");
                 Err(BackendError::new(ErrorKind::ResourceNotFound, message)
-                    .with_resource("Execution", &name.to_string()))
+                    .with_resource(resource::EXECUTION, &name.to_string()))
             }
             _ => Ok(observation),
         });

@@ -11,7 +11,7 @@ use crate::backend::{
     BackendError, Call, Effect, ErrorKind, Found, StartIntent, StartOptions, StartPlan, Started,
 };
 use crate::model::{
-    Execution, ExecutionId, ExecutionName, Labels, LexApiMode, LexModality, StartMode, TestName,
+    Execution, ExecutionId, ExecutionName, Labels, LexApiMode, LexModality, StartMode, TestName, resource,
 };
 use crate::store::{StartKey, StartOutcome as Outcome, StartRecord};
 
@@ -235,7 +235,7 @@ impl Inner {
     fn started_before(&self, name: &ExecutionName) -> Result<StartOutcome, Error> {
         let execution = self
             .known(name)?
-            .ok_or_else(|| Error::NotFound { resource_type: "Execution", name: name.to_string() })?;
+            .ok_or_else(|| Error::NotFound { resource_type: resource::EXECUTION, name: name.to_string() })?;
         Ok(StartOutcome { execution, deduplicated: true })
     }
 }

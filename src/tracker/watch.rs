@@ -12,7 +12,7 @@ use super::subscription::{MAX_SELECTION, Selection, Subscriber, Update};
 use super::{Error, Inner, Tracker};
 use crate::backend::{Call, ErrorKind, Priority};
 use crate::model::filter::Filter;
-use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp};
+use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp, resource};
 
 /// How long an opening waits for upstream.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
@@ -417,5 +417,5 @@ impl Inner {
 }
 
 fn not_found(name: &ExecutionName) -> Error {
-    Error::NotFound { resource_type: "Execution", name: name.to_string() }
+    Error::NotFound { resource_type: resource::EXECUTION, name: name.to_string() }
 }

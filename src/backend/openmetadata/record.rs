@@ -110,8 +110,7 @@ impl OpenMetadata {
         let case = self.client.case(call, id, true).await?.value;
         if case.deleted {
             let text = "the test case is deleted in OpenMetadata; recording on it would bring it back";
-            return Err(BackendError::new(ErrorKind::UpstreamNotFound, text)
-                .with_resource("testCase", &case.fully_qualified_name));
+            return Err(BackendError::new(ErrorKind::UpstreamNotFound, text));
         }
         self.directory.note_case(&case).await;
         Ok(case)

@@ -81,7 +81,7 @@ impl OpenMetadata {
         let (rows, _) = self.client.results(call, case.id, &case.fqn, span, 1).await?;
         rows.into_iter().next().ok_or_else(|| {
             let text = format!("the test case has no result at {timestamp}");
-            BackendError::new(ErrorKind::UpstreamNotFound, text).with_resource("testCaseResult", &case.fqn)
+            BackendError::new(ErrorKind::UpstreamNotFound, text)
         })
     }
 
@@ -132,8 +132,7 @@ impl OpenMetadata {
         match found {
             Some(run) => Ok(Some(run)),
             None if young => Ok(None),
-            None => Err(BackendError::new(ErrorKind::UpstreamNotFound, "the pipeline has no such run")
-                .with_resource("pipelineStatus", known.unwrap_or_default())),
+            None => Err(BackendError::new(ErrorKind::UpstreamNotFound, "the pipeline has no such run")),
         }
     }
 

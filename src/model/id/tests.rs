@@ -21,7 +21,8 @@ proptest! {
         if let Ok(name) = ExecutionName::parse(&text) {
             prop_assert_eq!(name.to_string(), text.clone());
         }
-        let _ = (TestName::parse(&text), Scope::parse(&text), parse_backend_parent(&text), LooseExecutionName::parse(&text));
+        drop((TestName::parse(&text), Scope::parse(&text), parse_backend_parent(&text)));
+        drop(LooseExecutionName::parse(&text));
     }
 
     #[test]
