@@ -9,7 +9,9 @@ use testgate::sandbox::{Options, Sandbox};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_client_accepts_every_reply() {
     let Ok(python) = std::env::var("TESTGATE_PYTHON_OM") else {
-        panic!("TESTGATE_PYTHON_OM is not set: run tests/run, which installs the OpenMetadata client and sets it");
+        panic!(
+            "TESTGATE_PYTHON_OM is not set: run tests/run, which installs the OpenMetadata client and sets it"
+        );
     };
     let options = Options::standard(Arc::new(Clock::new(1.0))).on_free_ports();
     let sandbox = Sandbox::start(options).await.unwrap();

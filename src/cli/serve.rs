@@ -112,9 +112,14 @@ pub(crate) async fn check(args: CheckArgs) -> Result<Exit, Failure> {
 /// Every problem with the file and line it is in, as compilers do.
 fn print_problems(file: Option<&Path>, problems: &[Problem]) {
     for problem in problems {
-        match file {
-            Some(file) => eprintln!("{}: {problem}", file.display()),
-            None => eprintln!("{problem}"),
+        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
+        let elsewhere = problem.key.starts_with("--") || problem.key.starts_with("TESTGATE_");
+        if file.is_empty() || elsewhere {
+            eprintln!("error: {problem}");
+        } else if problem.message.starts_with(&file) {
+            eprintln!("{problem}");
+        } else {
+            eprintln!("{file}: {problem}");
         }
     }
 }

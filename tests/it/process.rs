@@ -128,7 +128,7 @@ pub struct Served {
     /// `host:port` of its gRPC port.
     pub address: String,
     /// The rest of what it prints; held so that writing never fails.
-    pub out: Lines<BufReader<ChildStdout>>,
+    _out: Lines<BufReader<ChildStdout>>,
 }
 
 /// What a gateway process is started with.
@@ -182,7 +182,7 @@ impl Serving {
         let mut out = stdout_lines(&mut child);
         let line = line_with(&mut out, "serves gRPC on ").await;
         let address = line.rsplit(' ').next().unwrap().to_owned();
-        Served { child, address, out }
+        Served { child, address, _out: out }
     }
 }
 

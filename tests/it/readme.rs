@@ -24,14 +24,16 @@ struct Example {
 /// The examples of all `console` blocks that run a client.
 fn examples(readme: &str) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
-    let mut inside = false;
+    // Blocks whose first line is no command show nothing that could be checked.
+    let (mut inside, mut begun) = (false, false);
     for (number, line) in readme.lines().enumerate() {
         if let Some(language) = line.strip_prefix("```") {
-            inside = language == "console";
+            (inside, begun) = (language == "console", false);
         } else if !inside {
         } else if let Some(command) = line.strip_prefix("$ ") {
+            begun = true;
             found.push(Example { line: number + 1, command: command.to_owned(), output: Vec::new() });
-        } else if let Some(example) = found.last_mut() {
+        } else if let Some(example) = found.last_mut().filter(|_| begun) {
             let command = &mut example.command;
             let open_quote = command.matches('\'').count() % 2 == 1;
             if example.output.is_empty() && (open_quote || command.ends_with('\\')) {
