@@ -56,7 +56,7 @@ struct Inner {
     tasks: Tasks,
     retention: Duration,
     table: Mutex<Table>,
-    starts: start::KeyedLocks,
+    starts: start::Starts,
     discoveries: discovery::Discoveries,
 }
 
@@ -117,7 +117,7 @@ impl Tracker {
             tasks,
             retention,
             table,
-            starts: start::KeyedLocks::default(),
+            starts: start::Starts::default(),
             discoveries: discovery::Discoveries::default(),
         });
         inner.adopt(unfinished);

@@ -20,12 +20,8 @@ pub struct Kind {
     pub operation: &'static str,
 }
 
-pub const CONNECT: Kind = Kind {
-    backend: "connect",
-    test: "greeting",
-    upstream: "connect",
-    operation: "StartTestCaseExecution",
-};
+pub const CONNECT: Kind =
+    Kind { backend: "connect", test: "greeting", upstream: "connect", operation: "StartTestCaseExecution" };
 pub const LEX: Kind =
     Kind { backend: "lex", test: "booking", upstream: "lex", operation: "StartTestExecution" };
 pub const QUALITY: Kind =
@@ -224,7 +220,11 @@ async fn a_start_that_never_appears_is_not_confirmed_after_a_minute_and_never_se
             world.skew.forward(Duration::from_secs(61));
             for _ in 0..2 {
                 let aborted = start(&world.client, &parent, "gone").await.unwrap_err();
-                assert_eq!(told(&aborted), reason(Code::Aborted, "START_NOT_CONFIRMED"), "{context}: {aborted}");
+                assert_eq!(
+                    told(&aborted),
+                    reason(Code::Aborted, "START_NOT_CONFIRMED"),
+                    "{context}: {aborted}"
+                );
                 assert_eq!(request_id_of(&aborted).as_deref(), Some("gone"));
                 assert!(aborted.get_details_retry_info().is_none());
             }
@@ -268,6 +268,29 @@ async fn a_run_that_another_start_owns_is_not_adopted() {
 }
 
 #[tokio::test]
+async fn starts_that_upstream_gives_no_id_each_find_a_run_of_their_own() {
+    let world = World::start().await;
+    let parent = QUALITY.parent(&world).await;
+    let ids: Vec<_> = (0..5).map(|at| format!("id {at}")).collect();
+    let starts = ids.iter().map(|id| name_of(&world.client, &parent, id));
+    let names = futures_util::future::join_all(starts).await;
+    let mut runs = std::collections::HashSet::new();
+    for name in &names {
+        let ended = world.follow(name).await.pop().unwrap();
+        assert_eq!(&ended.name, name);
+        assert!(runs.insert(ended.upstream_id.clone()), "{} is the run of two executions", ended.upstream_id);
+    }
+    assert_eq!(QUALITY.runs(&world), 5);
+    let list = v1::ListExecutionsRequest { parent, ..Default::default() };
+    let rows = world.client.clone().list_executions(list).await.unwrap().into_inner().executions;
+    let mut listed: Vec<_> = rows.into_iter().map(|row| row.name).collect();
+    let mut names = names;
+    listed.sort();
+    names.sort();
+    assert_eq!(listed, names, "each is listed once, under its minted name");
+}
+
+#[tokio::test]
 async fn two_lost_starts_never_share_one_run() {
     for kind in UNTOKENED {
         let world = World::start().await;
@@ -276,10 +299,8 @@ async fn two_lost_starts_never_share_one_run() {
         start(&world.client, &parent, "one").await.unwrap_err();
         kind.inject(&world, FaultKind::ResetBefore);
         start(&world.client, &parent, "two").await.unwrap_err();
-        let (one, two) = tokio::join!(
-            start(&world.client, &parent, "one"),
-            start(&world.client, &parent, "two"),
-        );
+        let (one, two) =
+            tokio::join!(start(&world.client, &parent, "one"), start(&world.client, &parent, "two"),);
         let adopted = [&one, &two].into_iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(adopted, 1, "{}: {one:?} {two:?}", kind.backend);
     }
@@ -330,7 +351,12 @@ async fn a_refused_start_frees_its_id() {
         let parent = kind.parent(&world).await;
         let refusals = [
             // Longer than a call waits for, so that it is the answer.
-            (FaultKind::Throttle { retry_after: Some(100) }, Code::ResourceExhausted, "UPSTREAM_THROTTLED", true),
+            (
+                FaultKind::Throttle { retry_after: Some(100) },
+                Code::ResourceExhausted,
+                "UPSTREAM_THROTTLED",
+                true,
+            ),
             (FaultKind::Quota, Code::ResourceExhausted, "UPSTREAM_QUOTA_EXCEEDED", false),
             (FaultKind::Status { status: 409 }, Code::Aborted, "UPSTREAM_CONFLICT", false),
         ];
@@ -338,14 +364,22 @@ async fn a_refused_start_frees_its_id() {
             if kind.upstream == "openmetadata" && at == 1 {
                 continue; // OpenMetadata has no 402.
             }
-            let world = if at == 0 { World::start().await } else { World::over(world.sandbox.clone(), Setup::default()).await };
+            let world = if at == 0 {
+                World::start().await
+            } else {
+                World::over(world.sandbox.clone(), Setup::default()).await
+            };
             kind.inject(&world, fault);
             let id = format!("refused {at}");
             let refused = start(&world.client, &parent, &id).await.unwrap_err();
             let context = format!("{} {why}: {refused}", kind.backend);
             assert_eq!(told(&refused), reason(code, why), "{context}");
             assert_eq!(refused.get_details_retry_info().is_some(), retry, "{context}");
-            assert_eq!(refused.get_details_quota_failure().is_some(), why == "UPSTREAM_QUOTA_EXCEEDED", "{context}");
+            assert_eq!(
+                refused.get_details_quota_failure().is_some(),
+                why == "UPSTREAM_QUOTA_EXCEEDED",
+                "{context}"
+            );
             world.sandbox.clear_faults(kind.upstream).unwrap();
             if at > 0 {
                 let started = start(&world.client, &parent, &id).await.unwrap();
@@ -359,9 +393,7 @@ async fn a_refused_start_frees_its_id() {
 async fn a_throttled_start_starts_with_the_same_id_later() {
     let world = World::start().await;
     let parent = LEX.parent(&world).await;
-    for _ in 0..3 {
-        LEX.inject(&world, FaultKind::Throttle { retry_after: None });
-    }
+    LEX.inject(&world, FaultKind::Throttle { retry_after: None });
     let refused = start(&world.client, &parent, "throttled").await.unwrap_err();
     assert_eq!(told(&refused), reason(Code::ResourceExhausted, "UPSTREAM_THROTTLED"));
     let started = start(&world.client, &parent, "throttled").await.unwrap();
@@ -489,11 +521,20 @@ async fn a_start_keeps_its_labels_creator_and_id_and_is_listed_with_them() {
 async fn ids_and_labels_have_their_limits() {
     let world = World::start().await;
     let parent = LEX.parent(&world).await;
-    for (id, fits) in [("x".repeat(128), true), ("x".repeat(129), false), ("tab\t".into(), false), ("é".into(), false)] {
-        let answer = send(&world.client, v1::StartExecutionRequest { validate_only: true, ..request(&parent, &id) }).await;
-        assert_eq!(answer.as_ref().err().map(blamed), (!fits).then(|| vec!["request_id".to_owned()]), "{id:?}");
+    for (id, fits) in
+        [("x".repeat(128), true), ("x".repeat(129), false), ("tab\t".into(), false), ("é".into(), false)]
+    {
+        let answer =
+            send(&world.client, v1::StartExecutionRequest { validate_only: true, ..request(&parent, &id) })
+                .await;
+        assert_eq!(
+            answer.as_ref().err().map(blamed),
+            (!fits).then(|| vec!["request_id".to_owned()]),
+            "{id:?}"
+        );
     }
-    let many = |count: usize| (0..count).map(|at| (format!("k{at}"), String::new())).collect::<HashMap<_, _>>();
+    let many =
+        |count: usize| (0..count).map(|at| (format!("k{at}"), String::new())).collect::<HashMap<_, _>>();
     let one = |key: &str, value: &str| HashMap::from([(key.to_owned(), value.to_owned())]);
     for (labels, fits) in [
         (many(32), true),
@@ -540,7 +581,11 @@ async fn what_cannot_be_started_is_told_before_anything_is_sent() {
     for (parent, code, why) in [
         (world.test("connect", "draft-menu").await.name, Code::FailedPrecondition, "TEST_NOT_STARTABLE"),
         (world.test("lex", "importing").await.name, Code::FailedPrecondition, "TEST_NOT_STARTABLE"),
-        (world.test("quality", "Drafts, not deployed").await.name, Code::FailedPrecondition, "TEST_NOT_STARTABLE"),
+        (
+            world.test("quality", "Drafts, not deployed").await.name,
+            Code::FailedPrecondition,
+            "TEST_NOT_STARTABLE",
+        ),
         (case, Code::Unimplemented, "CAPABILITY_NOT_SUPPORTED"),
         ("backends/nowhere/tests/x".into(), Code::NotFound, "RESOURCE_NOT_FOUND"),
         ("backends/lex/tests/NOSUCHTEST".into(), Code::NotFound, "UPSTREAM_NOT_FOUND"),
