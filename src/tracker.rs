@@ -57,6 +57,7 @@ struct Inner {
     retention: Duration,
     table: Mutex<Table>,
     starts: start::Starts,
+    stops: start::KeyedLocks<ExecutionName, tokio::sync::Mutex<()>>,
     discoveries: discovery::Discoveries,
 }
 
@@ -118,6 +119,7 @@ impl Tracker {
             retention,
             table,
             starts: start::Starts::default(),
+            stops: start::KeyedLocks::default(),
             discoveries: discovery::Discoveries::default(),
         });
         inner.adopt(unfinished);

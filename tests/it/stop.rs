@@ -42,10 +42,11 @@ async fn correlated(world: &World, name: &str) -> v1::Execution {
     loop {
         let wait = v1::WaitExecutionRequest {
             name: name.to_owned(),
-            after_revision: revision,
+            after_revision: Some(revision),
             timeout: Some(prost_types::Duration { seconds: 20, nanos: 0 }),
         };
-        let execution = world.client.clone().wait_execution(wait).await.unwrap().into_inner().execution.unwrap();
+        let execution =
+            world.client.clone().wait_execution(wait).await.unwrap().into_inner().execution.unwrap();
         if state(&execution) == State::Running && !execution.upstream_id.is_empty() {
             return execution;
         }
@@ -151,7 +152,11 @@ async fn a_run_of_somebody_else_counts_as_stopped_here_once_it_is_followed() {
     let ours = world.begin("quality", SLOW).await;
     correlated(&world, &ours.name).await;
     let run = world.control("openmetadata", json!({"do": "start_run", "pipeline": "late_slow"}));
-    let theirs = format!("{}/executions/{}", ours.name.split("/executions/").next().unwrap(), run["run"].as_str().unwrap());
+    let theirs = format!(
+        "{}/executions/{}",
+        ours.name.split("/executions/").next().unwrap(),
+        run["run"].as_str().unwrap()
+    );
     let get = v1::GetExecutionRequest { name: theirs.clone(), ..Default::default() };
     world.client.clone().get_execution(get).await.unwrap();
 
@@ -192,9 +197,13 @@ async fn twenty_concurrent_stops_with_one_id_kill_once() {
 
 #[tokio::test]
 async fn a_lost_reply_of_a_kill_is_an_unknown_outcome() {
-    for lost in [FaultKind::ResetAfter, FaultKind::Truncate, FaultKind::Silent, FaultKind::Status { status: 500 }] {
+    for lost in
+        [FaultKind::ResetAfter, FaultKind::Truncate, FaultKind::Silent, FaultKind::Status { status: 500 }]
+    {
         let world = World::with(Setup {
-            adjust: |backends| backends.iter_mut().for_each(|one| one.request_timeout = Duration::from_millis(400)),
+            adjust: |backends| {
+                backends.iter_mut().for_each(|one| one.request_timeout = Duration::from_millis(400))
+            },
             ..Setup::default()
         })
         .await;
@@ -210,7 +219,11 @@ async fn a_lost_reply_of_a_kill_is_an_unknown_outcome() {
         // The same request again settles it.
         send(&world, consenting(&started.name, "stop")).await.unwrap();
         let ended = last(&world, &started.name).await;
-        assert_eq!((state(&ended), verdict(&ended)), (State::Stopped, Verdict::Inconclusive), "{lost:?} {ended:?}");
+        assert_eq!(
+            (state(&ended), verdict(&ended)),
+            (State::Stopped, Verdict::Inconclusive),
+            "{lost:?} {ended:?}"
+        );
         if !happened {
             assert_eq!(world.calls("openmetadata", "Kill"), 2);
         }
@@ -257,7 +270,10 @@ async fn a_stop_has_its_limits() {
     let long = v1::StopExecutionRequest { reason: "x".repeat(1025), ..request(&name, "") };
     assert_eq!(blamed(&send(&world, long).await.unwrap_err()), ["reason"]);
     assert_eq!(blamed(&stop(&world, &name, &"x".repeat(129)).await.unwrap_err()), ["request_id"]);
-    assert_eq!(blamed(&stop(&world, "backends/connect/tests/-/executions/x", "").await.unwrap_err()), ["name"]);
+    assert_eq!(
+        blamed(&stop(&world, "backends/connect/tests/-/executions/x", "").await.unwrap_err()),
+        ["name"]
+    );
     let unknown = stop(&world, "backends/nowhere/tests/x/executions/y", "").await.unwrap_err();
     assert_eq!(told(&unknown), (Code::NotFound, "RESOURCE_NOT_FOUND".into()));
     let fits = v1::StopExecutionRequest { reason: "x".repeat(1024), ..request(&name, "") };
