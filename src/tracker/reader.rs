@@ -253,14 +253,20 @@ impl Inner {
         let mut table = self.table();
         let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
         entry.idle_since = now;
-        entry.read_at = Some(now);
-        entry.failures = 0;
-        entry.retry_after = None;
         if name.execution.is_minted()
             && let Ok(id) = ExecutionId::new(&observation.upstream_id)
         {
-            table.add_alias(name.test_name().execution(id), name.clone());
+            let (run, state) = (name.test_name().execution(id), entry.execution());
+            if table.is_of_another(&run, name) {
+                // Two that were read side by side found one run: the second has to look again.
+                return state;
+            }
+            table.add_alias(run, name.clone());
         }
+        let entry = table.entry(|| self.unread(name), name, now);
+        entry.read_at = Some(now);
+        entry.failures = 0;
+        entry.retry_after = None;
         let state = table.publish(name, &self.store, now, |record| {
             let first = record.execution.observe_time.is_none();
             adjust(record, first);

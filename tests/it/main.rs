@@ -2,4 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test may panic")]
 
 mod flow;
+mod record;
+mod restart;
+mod start;
+mod stop;
 mod support;
