@@ -127,6 +127,7 @@ impl Inner {
 
     /// Takes a listed row in: what is new and unfinished is followed from now on.
     fn take_in(&self, managed: &Managed, row: Listed, ended_from: Option<Timestamp>) {
+        let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
         let Ok(name) = self.canonical(&test.execution(row.execution)) else { return };
         let Ok(known) = self.known(&name) else { return };
@@ -141,11 +142,14 @@ impl Inner {
             return;
         }
         let settling = row.observation.state == State::Settling;
-        if known.is_none() || !settling {
+        let needs_reading = settling || outline;
+        if outline || (settling && known.is_some()) {
+            self.hold_entry(&name);
+        } else {
             self.absorb(&name, row.observation, |_, _| {});
         }
         self.keep_followed(&name);
-        self.follow_up(&name, if settling { Duration::ZERO } else { managed.setup.poll_interval });
+        self.follow_up(&name, if needs_reading { Duration::ZERO } else { managed.setup.poll_interval });
     }
 
     fn keep_followed(&self, name: &ExecutionName) {

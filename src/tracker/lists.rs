@@ -261,37 +261,39 @@ impl Inner {
         found
     }
 
-    /// A listed row with what is known here: what is done stays, the rest takes the row in.
-    fn better(&self, managed: &Managed, row: Listed) -> Option<Arc<Execution>> {
+    /// A listed row with what is known here, and whether it needs a reading of its own to be final.
+    fn better(&self, managed: &Managed, row: Listed) -> Option<(Arc<Execution>, bool)> {
+        let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
         let name = self.canonical(&test.execution(row.execution)).ok()?;
-        let known = self.known(&name).ok()?;
-        match known {
-            Some(known)
-                if known.is_done()
-                    || row.observation.state == State::Settling && known.state == State::Settling =>
-            {
-                Some(known)
+        let settling = |execution: &Execution| execution.state == State::Settling;
+        Some(match self.known(&name).ok()? {
+            Some(known) if known.is_done() => (known, false),
+            Some(known) if outline => (known, true),
+            Some(known) if row.observation.state == State::Settling && settling(&known) => (known, true),
+            None if outline => {
+                let mut shown = Execution::first_seen(name, row.observation, self.clock.now());
+                shown.revision = self.store.next_revision();
+                (Arc::new(shown), false)
             }
-            _ => Some(self.absorb(&name, row.observation, |_, _| {})),
-        }
+            _ => {
+                let execution = self.absorb(&name, row.observation, |_, _| {});
+                let open = settling(&execution);
+                (execution, open)
+            }
+        })
     }
 
     /// Settles the rows that need another call, as far as time and budget allow.
     async fn resolve_rows(
         self: &Arc<Self>,
-        mut rows: Vec<Arc<Execution>>,
+        rows: Vec<(Arc<Execution>, bool)>,
         call: &Call,
     ) -> Vec<Arc<Execution>> {
         let deadline = (Instant::now() + RESOLVE_WITHIN).min(call.deadline - Duration::from_millis(500));
         let call = Call { deadline, ..call.clone() };
-        let mut open: Vec<usize> = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.state == State::Settling)
-            .map(|(at, _)| at)
-            .rev()
-            .collect();
+        let (mut rows, open): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let mut open: Vec<usize> = (0..rows.len()).rev().filter(|at| open[*at]).collect();
         let mut reads = FuturesUnordered::new();
         loop {
             while reads.len() < RESOLVE_CONCURRENCY
