@@ -72,7 +72,7 @@ async fn every_connect_test_of_the_sandbox_ends_as_its_description_says() {
         ("greeting", (Completed, Passed, NO_FAILURE, counts(4, 4, 0))),
         ("holiday-closure", (Completed, Failed, FailureKind::Assertion, counts(5, 4, 1))),
         ("slow-transfer", (Completed, Passed, NO_FAILURE, counts(4, 4, 0))),
-        ("timeout", (Completed, Failed, FailureKind::Timeout, counts(2, 2, 0))),
+        ("timeout", (Completed, Failed, FailureKind::Timeout, counts(2, 1, 0))),
         ("broken-init", (Errored, Inconclusive, FailureKind::UpstreamError, counts(0, 0, 0))),
         ("no-observations", (Completed, Failed, FailureKind::Assertion, counts(0, 0, 0))),
         ("late-records", (Completed, Failed, FailureKind::Assertion, counts(3, 2, 1))),
