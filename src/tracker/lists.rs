@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::{Error, Inner, Managed, Tracker};
-use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest};
+use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest, TestHint};
 use crate::model::filter::Filter;
 use crate::model::{BackendId, Execution, Scope, State, Test, TestId, TestName};
 
@@ -194,8 +194,12 @@ impl Inner {
         mut page: PageRequest,
         call: Call,
     ) -> Result<Part<(BackendId, Test)>, Error> {
+        let hint = query.filter.as_ref().map_or_else(TestHint::default, |filter| TestHint {
+            reads_labels: filter.mentions_upstream_labels(),
+            labels: filter.required_upstream_labels(),
+        });
         for _ in 0..MAX_EMPTY_PAGES {
-            let found = self.ask(managed, managed.setup.backend.list_tests(&call, &page).await)?;
+            let found = self.ask(managed, managed.setup.backend.find_tests(&call, &hint, &page).await)?;
             let items: Vec<_> = found
                 .items
                 .into_iter()

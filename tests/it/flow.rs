@@ -196,6 +196,7 @@ fn verdicts(items: &[v1::ResultItem]) -> HashMap<Verdict, usize> {
 async fn a_connect_executions_items_are_its_observations() {
     let world = quick(20.0).await;
     let ended = world.run("connect", "late-records").await;
+    world.sandbox.clock().advance(Duration::from_secs(10));
     let found = items(&world, &ended.name, ItemKind::Unspecified).await.unwrap();
     assert!(found.iter().all(|item| item.kind() == ItemKind::Observation));
     let counts = verdicts(&found);

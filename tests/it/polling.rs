@@ -179,7 +179,8 @@ async fn a_short_deadline_of_one_reader_is_not_another_readers() {
     hasty.metadata_mut().insert("grpc-timeout", "500m".parse().unwrap());
     let (mut one, mut other) = (world.client.clone(), world.client.clone());
     let (hasty, patient) = tokio::join!(one.get_execution(hasty), other.get_execution(forced(&name)));
-    assert_eq!(told(&hasty.unwrap_err()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
+    // The client's own clock may be the first to call it off.
+    assert!(matches!(hasty.unwrap_err().code(), Code::DeadlineExceeded | Code::Cancelled));
     assert_eq!(patient.unwrap().into_inner().execution.unwrap().name, name);
 }
 

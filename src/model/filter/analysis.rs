@@ -38,6 +38,20 @@ impl Filter {
         self.0.as_ref().is_some_and(mentions_outcome)
     }
 
+    /// Whether the filter looks at upstream's tags.
+    pub fn mentions_upstream_labels(&self) -> bool {
+        self.0.as_ref().is_some_and(mentions_tags)
+    }
+
+    /// Tags that everything which matches has.
+    pub fn required_upstream_labels(&self) -> Vec<(String, String)> {
+        let mut tags = Vec::new();
+        if let Some(expr) = &self.0 {
+            required_tags(expr, &mut tags);
+        }
+        tags
+    }
+
     fn ended(&self) -> Ended {
         self.0.as_ref().map_or(Ended::Any, |expr| ended(expr, false))
     }
@@ -95,5 +109,28 @@ fn mentions_outcome(expr: &Expr) -> bool {
         Expr::Term(term) => matches!(term.field, Field::State | Field::Verdict | Field::Done),
         Expr::Not(inner) => mentions_outcome(inner),
         Expr::All(parts) | Expr::Any(parts) => parts.iter().any(mentions_outcome),
+    }
+}
+
+fn mentions_tags(expr: &Expr) -> bool {
+    match expr {
+        Expr::Term(term) => matches!(term.field, Field::UpstreamLabels(_)),
+        Expr::Not(inner) => mentions_tags(inner),
+        Expr::All(parts) | Expr::Any(parts) => parts.iter().any(mentions_tags),
+    }
+}
+
+/// What stands below a NOT or an OR is not required of all that matches.
+fn required_tags(expr: &Expr, tags: &mut Vec<(String, String)>) {
+    match expr {
+        Expr::Term(Term {
+            field: Field::UpstreamLabels(key),
+            op: Op::Equal,
+            operand: Operand::Text(value),
+        }) => {
+            tags.push((key.clone(), value.clone()));
+        }
+        Expr::All(parts) => parts.iter().for_each(|part| required_tags(part, tags)),
+        Expr::Term(_) | Expr::Not(_) | Expr::Any(_) => {}
     }
 }
