@@ -1,9 +1,21 @@
 //! The gateway over real sockets, in front of the simulated upstreams.
-#![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic"
+)]
 
 mod flow;
+mod health;
+mod input;
+mod lists;
+mod polling;
 mod record;
 mod restart;
+mod rig;
 mod start;
 mod stop;
 mod support;
+mod watch;
