@@ -153,6 +153,15 @@ pub struct Listed {
     pub execution: ExecutionId,
     /// What the list says of it; SETTLING where another call must settle its verdict.
     pub observation: Observation,
+    /// Whether a reading of its own would say no more of its end: no counts, no reasons, no other verdict.
+    pub complete: bool,
+}
+
+impl Listed {
+    /// Whether the row tells of an end of which only a reading of its own tells all. It may be shown, not kept.
+    pub fn is_outline(&self) -> bool {
+        self.observation.state.is_done() && !self.complete
+    }
 }
 
 /// What a list of executions may leave out, as far as upstream can tell.

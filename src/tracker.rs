@@ -56,7 +56,8 @@ struct Inner {
     tasks: Tasks,
     retention: Duration,
     table: Mutex<Table>,
-    starts: start::KeyedLocks,
+    starts: start::Starts,
+    stops: start::KeyedLocks<ExecutionName, tokio::sync::Mutex<()>>,
     discoveries: discovery::Discoveries,
 }
 
@@ -117,7 +118,8 @@ impl Tracker {
             tasks,
             retention,
             table,
-            starts: start::KeyedLocks::default(),
+            starts: start::Starts::default(),
+            stops: start::KeyedLocks::default(),
             discoveries: discovery::Discoveries::default(),
         });
         inner.adopt(unfinished);

@@ -235,7 +235,7 @@ impl Connect {
         observation.upstream_labels = row.tags.map(|tags| tags.into_iter().collect());
         observation.test = Some(test.clone());
         self.add_times(&mut observation, &status, row.start_time, row.end_time);
-        Ok(Listed { test, execution, observation })
+        Ok(Listed { test, execution, observation, complete: false })
     }
 
     fn missing_test(&self, error: BackendError, test: &TestId) -> BackendError {

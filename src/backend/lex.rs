@@ -287,7 +287,7 @@ impl Backend for Lex {
                 return Err(invalid("an execution without a usable testSetId"));
             };
             if test.is_none_or(|test| *test == of) {
-                items.push(Listed { test: of, execution, observation });
+                items.push(Listed { test: of, execution, observation, complete: false });
             }
         }
         Ok(Page { items, next })

@@ -176,11 +176,12 @@ impl Feed {
                 coalesced_count: 0,
             };
             self.settle(&execution, false);
-            // The token stays empty: a stream that breaks off here starts anew.
-            return v1::WatchExecutionsResponse {
-                resume_token: String::new(),
-                event: Some(Event::Update(update)),
-            };
+            return untokened(update);
+        }
+        // What a resumed stream missed comes before the mark, whatever rate the caller wants.
+        let opened_up_to = self.watch.position;
+        if let Some(missed) = self.watch.take(|update| update.position > opened_up_to) {
+            return untokened(self.update(&missed));
         }
         self.phase = Phase::Live;
         self.message(Event::SnapshotComplete(v1::SnapshotComplete {
@@ -213,16 +214,21 @@ impl Feed {
     }
 
     fn changed(&mut self, update: &Update) -> v1::WatchExecutionsResponse {
+        let update = self.update(update);
+        self.message(Event::Update(update))
+    }
+
+    fn update(&mut self, update: &Update) -> v1::ExecutionUpdate {
         self.settle(&update.execution, update.change == Change::Removed);
         let kind = match update.change {
             Change::Changed => Type::Changed,
             Change::Removed => Type::Removed,
         };
-        self.message(Event::Update(v1::ExecutionUpdate {
+        v1::ExecutionUpdate {
             r#type: kind.into(),
             execution: Some(to_proto(&update.execution)),
             coalesced_count: update.coalesced,
-        }))
+        }
     }
 
     /// Counts an execution that has ended, or that turned out not to exist.
@@ -254,6 +260,11 @@ impl Feed {
     fn unreachable(&self) -> Vec<String> {
         self.watch.unreachable().iter().map(|id| format!("backends/{id}")).collect()
     }
+}
+
+/// The token stays empty during the opening: a stream that breaks off there opens anew.
+fn untokened(update: v1::ExecutionUpdate) -> v1::WatchExecutionsResponse {
+    v1::WatchExecutionsResponse { resume_token: String::new(), event: Some(Event::Update(update)) }
 }
 
 fn resume_of(point: ResumePoint) -> Result<Resume, Failure> {

@@ -128,6 +128,7 @@ impl Inner {
 
     /// Takes a listed row in: what is new and unfinished is followed from now on.
     fn take_in(&self, managed: &Managed, row: Listed, ended_from: Option<Timestamp>) {
+        let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
         let Ok(name) = self.canonical(&test.execution(row.execution)) else { return };
         let Ok(known) = self.known(&name) else { return };
@@ -141,13 +142,20 @@ impl Inner {
         if known.is_none() && ended_long_ago {
             return;
         }
-        // How it ended is for a reading to tell, not for the list.
-        let ended = row.observation.state == State::Settling || row.observation.state.is_done();
-        if known.is_none_or(|known| row_is_news(&known, &row.observation)) {
+        let settling = row.observation.state == State::Settling;
+        // How it ended is for a reading to tell, not for a list that only outlines it.
+        let needs_reading = settling || outline;
+        let news = known.as_ref().is_none_or(|known| row_is_news(known, &row.observation));
+        if outline || !news || (settling && known.is_some()) {
+            self.hold_entry(&name);
+        } else {
             self.absorb(&name, row.observation, |_, _| {});
         }
         self.keep_followed(&name);
-        self.follow_up(&name, if ended { Duration::ZERO } else { managed.setup.poll_interval });
+        self.follow_up(
+            &name,
+            if needs_reading || !news { Duration::ZERO } else { managed.setup.poll_interval },
+        );
     }
 
     fn keep_followed(&self, name: &ExecutionName) {

@@ -194,11 +194,10 @@ impl Inner {
         mut page: PageRequest,
         call: Call,
     ) -> Result<Part<(BackendId, Test)>, Error> {
-        let hint = query.filter.as_ref().map(|filter| TestHint {
+        let hint = query.filter.as_ref().map_or_else(TestHint::default, |filter| TestHint {
             reads_labels: filter.mentions_upstream_labels(),
             labels: filter.required_upstream_labels(),
         });
-        let hint = hint.unwrap_or_default();
         for _ in 0..MAX_EMPTY_PAGES {
             let found = self.ask(managed, managed.setup.backend.find_tests(&call, &hint, &page).await)?;
             let items: Vec<_> = found
@@ -271,32 +270,38 @@ impl Inner {
         found
     }
 
-    /// A listed row with what is known here: what is done stays, the rest takes the row in.
-    fn better(&self, managed: &Managed, row: Listed) -> Option<Arc<Execution>> {
+    /// A listed row with what is known here, and whether it needs a reading of its own to be final.
+    fn better(&self, managed: &Managed, row: Listed) -> Option<(Arc<Execution>, bool)> {
+        let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
         let name = self.canonical(&test.execution(row.execution)).ok()?;
-        let known = self.known(&name).ok()?;
-        match known {
-            Some(known) if !row_is_news(&known, &row.observation) => Some(known),
-            _ => Some(self.absorb(&name, row.observation, |_, _| {})),
-        }
+        let settling = |execution: &Execution| execution.state == State::Settling;
+        Some(match self.known(&name).ok()? {
+            Some(known) if known.is_done() => (known, false),
+            Some(known) if outline || !row_is_news(&known, &row.observation) => (known, true),
+            None if outline => {
+                let mut shown = Execution::first_seen(name, row.observation, self.clock.now());
+                shown.revision = self.store.next_revision();
+                (Arc::new(shown), false)
+            }
+            _ => {
+                let execution = self.absorb(&name, row.observation, |_, _| {});
+                let open = settling(&execution);
+                (execution, open)
+            }
+        })
     }
 
     /// Settles the rows that need another call, as far as time and budget allow.
     async fn resolve_rows(
         self: &Arc<Self>,
-        mut rows: Vec<Arc<Execution>>,
+        rows: Vec<(Arc<Execution>, bool)>,
         call: &Call,
     ) -> Vec<Arc<Execution>> {
         let deadline = (Instant::now() + RESOLVE_WITHIN).min(call.deadline - Duration::from_millis(500));
         let call = Call { deadline, ..call.clone() };
-        let mut open: Vec<usize> = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.state == State::Settling)
-            .map(|(at, _)| at)
-            .rev()
-            .collect();
+        let (mut rows, open): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let mut open: Vec<usize> = (0..rows.len()).rev().filter(|at| open[*at]).collect();
         let mut reads = FuturesUnordered::new();
         loop {
             while reads.len() < RESOLVE_CONCURRENCY

@@ -253,23 +253,37 @@ impl Inner {
         let mut table = self.table();
         let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
         entry.idle_since = now;
-        entry.read_at = Some(now);
-        entry.failures = 0;
-        entry.retry_after = None;
         if name.execution.is_minted()
             && let Ok(id) = ExecutionId::new(&observation.upstream_id)
         {
-            table.add_alias(name.test_name().execution(id), name.clone());
+            let (run, state) = (name.test_name().execution(id), entry.execution());
+            if table.is_of_another(&run, name) {
+                // Two that were read side by side found one run: the second has to look again.
+                return state;
+            }
+            table.add_alias(run, name.clone());
         }
+        let entry = table.entry(|| self.unread(name), name, now);
+        entry.read_at = Some(now);
+        entry.failures = 0;
+        entry.retry_after = None;
         let state = table.publish(name, &self.store, now, |record| {
             let first = record.execution.observe_time.is_none();
+            let before = (record.execution.clone(), record.followed);
             adjust(record, first);
+            let adjusted = before != (record.execution.clone(), record.followed);
             record.settling.clone_from(&observation.settling);
             record.gone_since = None;
-            record.execution.observe(observation, wall) || first
+            record.execution.observe(observation, wall) || first || adjusted
         });
         // `entry` above made sure that there is one.
         state.unwrap_or_else(|| Arc::new(Execution::unread(name.clone())))
+    }
+
+    /// Makes sure that an execution has an entry, read or not.
+    pub(super) fn hold_entry(&self, name: &ExecutionName) {
+        let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
+        self.table().entry(|| known.unwrap_or_else(|| self.unread(name)), name, Instant::now());
     }
 
     /// Notes a failed reading: a condition at most, LOST when upstream says twice that it is gone.
@@ -287,6 +301,7 @@ impl Inner {
         if never_seen && missing {
             // It never existed here: streams that hold its name are told, and it is not polled again.
             entry.record.execution.note_trouble(error.kind.reason(), &error.message, wall);
+            entry.record.execution.revision = self.store.next_revision();
             let state = Arc::new(entry.record.execution.clone());
             let position = self.store.next_position();
             for subscriber in &entry.subscribers {

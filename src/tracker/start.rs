@@ -1,6 +1,7 @@
 //! Starting safely: the intent is durable before anything is sent, and one request id never starts twice.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -43,20 +44,36 @@ pub struct StartOutcome {
 }
 
 /// One async lock a key, alive while somebody holds or awaits it.
-#[derive(Debug, Default)]
-pub(super) struct KeyedLocks(Mutex<HashMap<StartKey, Weak<tokio::sync::Mutex<()>>>>);
+#[derive(Debug)]
+pub(super) struct KeyedLocks<K, L>(Mutex<HashMap<K, Weak<L>>>);
 
-impl KeyedLocks {
-    fn get(&self, key: &StartKey) -> Arc<tokio::sync::Mutex<()>> {
+impl<K, L> Default for KeyedLocks<K, L> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash, L: Default> KeyedLocks<K, L> {
+    pub(super) fn get(&self, key: &K) -> Arc<L> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| lock.strong_count() > 0);
         if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
             return lock;
         }
-        let lock = Arc::new(tokio::sync::Mutex::new(()));
-        locks.insert(*key, Arc::downgrade(&lock));
+        let lock = Arc::new(L::default());
+        locks.insert(key.clone(), Arc::downgrade(&lock));
         lock
     }
+}
+
+/// What keeps starts from taking one another's runs.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    /// One start of a request id at a time.
+    ids: KeyedLocks<StartKey, tokio::sync::Mutex<()>>,
+    /// Held to send a start of a test (many at once), or to look for a lost one (alone): a run that is there while
+    /// its reply is on the way would be taken for the lost one's.
+    tests: KeyedLocks<TestName, tokio::sync::RwLock<()>>,
 }
 
 impl Tracker {
@@ -89,7 +106,7 @@ impl Tracker {
 impl Inner {
     async fn start(self: Arc<Self>, request: StartRequest, call: &Call) -> Result<StartOutcome, Error> {
         let key = StartKey::new(&request.caller, &request.test, &request.request_id);
-        let lock = self.starts.get(&key);
+        let lock = self.starts.ids.get(&key);
         let Ok(_turn) = tokio::time::timeout_at(call.deadline, lock.lock()).await else {
             return Err(Error::DeadlineExceeded);
         };
@@ -110,7 +127,7 @@ impl Inner {
     }
 
     async fn start_anew(
-        &self,
+        self: &Arc<Self>,
         managed: &Managed,
         request: &StartRequest,
         key: StartKey,
@@ -132,6 +149,10 @@ impl Inner {
             test_display_name: plan.test_display_name,
             outcome: Outcome::Sending,
         };
+        let gate = self.starts.tests.get(&record.parent);
+        let Ok(_sending) = tokio::time::timeout_at(call.deadline, gate.read()).await else {
+            return Err(Error::DeadlineExceeded);
+        };
         self.store.journal_start(record.clone()).await?;
         let result = backend.start(call, &intent(&record)).await;
         managed.note(&result, self.clock.now());
@@ -147,21 +168,32 @@ impl Inner {
 
     /// Finds out what became of a start whose reply was lost, here or in an earlier process.
     async fn reconcile(
-        &self,
+        self: &Arc<Self>,
         managed: &Managed,
         request: &StartRequest,
         record: StartRecord,
         call: &Call,
     ) -> Result<StartOutcome, Error> {
         let native = managed.setup.backend.info().capabilities.start_mode == StartMode::NativeToken;
+        let gate = self.starts.tests.get(&record.parent);
+        // A token finds its own run, and only that.
+        let alone = async { if native { None } else { Some(gate.write().await) } };
+        let Ok(_alone) = tokio::time::timeout_at(call.deadline, alone).await else {
+            return Err(Error::DeadlineExceeded);
+        };
+        for owner in self.without_a_run(&record.parent) {
+            // Where this finds no run, the owner may be that of any: see below.
+            drop(self.read(&owner, call).await);
+        }
         let found = managed.setup.backend.find_started(call, &intent(&record)).await;
         let mut unclaimed: Vec<Found> = self
             .ask(managed, found)?
             .into_iter()
             .filter(|found| native || !self.is_claimed(&record.parent, &found.execution))
             .collect();
+        let certain = native || self.without_a_run(&record.parent).is_empty();
         match (unclaimed.len(), unclaimed.pop()) {
-            (1, Some(found)) => {
+            (1, Some(found)) if certain => {
                 let started = Started { execution: Some(found.execution), observation: found.observation };
                 Ok(self.settle(managed, record, started, !native, true).await)
             }
@@ -172,6 +204,7 @@ impl Inner {
             (count, _) => {
                 let message = match count {
                     0 => "the start's reply was lost and the run has not shown up yet; ask again with the same request_id".into(),
+                    1 => "the start's reply was lost and a run that could be it may be another start's; ask again with the same request_id".into(),
                     _ => format!("the start's reply was lost and {count} runs could be it; ask again with the same request_id"),
                 };
                 let error =
@@ -186,6 +219,21 @@ impl Inner {
         let name = test.execution(id.clone());
         let known = self.canonical(&name).and_then(|name| self.known(&name)).ok().flatten();
         known.is_some_and(|known| !known.creator.is_empty() || known.name.execution.is_minted())
+    }
+
+    /// Confirmed starts of a test of which upstream's id is not known yet: one of its runs is theirs.
+    fn without_a_run(&self, test: &TestName) -> Vec<ExecutionName> {
+        self.table()
+            .entries()
+            .filter(|(name, entry)| {
+                let execution = &entry.record.execution;
+                name.execution.is_minted()
+                    && name.test_name() == *test
+                    && execution.upstream_id.is_empty()
+                    && !execution.is_done()
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Makes a confirmed start durable and known.

@@ -49,6 +49,11 @@ impl Inner {
         }
         let name = self.canonical(&request.name)?;
         self.require_known(&name, call).await?;
+        // One stop of an execution at a time, so that a repeat finds what the first has done.
+        let lock = self.stops.get(&name);
+        let Ok(_turn) = tokio::time::timeout_at(call.deadline, lock.lock()).await else {
+            return Err(Error::DeadlineExceeded);
+        };
         let execution = self.fresh(&name, None, call).await?;
         if execution.is_done() || self.was_stopped_by(&name, &request.request_id) {
             return Ok(execution);

@@ -33,7 +33,9 @@ impl Selection {
         match self {
             Self::Names => true,
             Self::Parent { scope, filter, from } => {
-                scope.contains(&execution.name)
+                // A name that somebody asked for may turn out not to exist.
+                execution.observe_time.is_some()
+                    && scope.contains(&execution.name)
                     && (!execution.is_done() || execution.end_time.is_none_or(|end| end >= *from))
                     && filter.as_ref().is_none_or(|filter| filter.matches(execution))
             }

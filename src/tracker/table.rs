@@ -228,6 +228,14 @@ impl Table {
         self.aliases.retain(|_, minted| entries.contains_key(minted));
     }
 
+    /// Whether a run, by upstream's name of it, is known as an execution that was started here other than `name`.
+    pub(super) fn is_of_another(&self, run: &ExecutionName, name: &ExecutionName) -> bool {
+        match self.aliases.get(run) {
+            Some(owner) => owner != name,
+            None => self.entries.get(run).is_some_and(|entry| !entry.record.execution.creator.is_empty()),
+        }
+    }
+
     /// Upstream ids of a test's runs that belong to executions other than `name`.
     pub(super) fn claimed(&self, test: &TestName, name: &ExecutionName) -> Vec<String> {
         self.entries

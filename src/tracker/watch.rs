@@ -10,7 +10,7 @@ use super::discovery::Discovery;
 use super::lists::hint_of;
 use super::subscription::{MAX_SELECTION, Selection, Subscriber, Update};
 use super::{Error, Inner, Tracker};
-use crate::backend::{Call, ErrorKind, Priority};
+use crate::backend::{BackendError, Call, ErrorKind, Priority};
 use crate::model::filter::Filter;
 use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp, resource};
 
@@ -123,7 +123,7 @@ impl Tracker {
             names.iter().map(|(at, name)| async move { (*at, name, inner.require_known(name, call).await) });
         for (at, name, result) in futures_util::future::join_all(reads).await {
             match result {
-                Ok(()) | Err(Error::DeadlineExceeded) => {}
+                Ok(()) => {}
                 Err(Error::Backend { error, .. })
                     if error.is_gone() || error.kind == ErrorKind::ResourceNotFound =>
                 {
@@ -132,6 +132,11 @@ impl Tracker {
                 Err(Error::NotFound { .. }) => missing.push((at, name.to_string())),
                 // It could not be read in time: it opens with what is known, and its poller tells the rest.
                 Err(Error::Backend { error, .. }) => inner.note_opening_trouble(name, &error),
+                Err(Error::DeadlineExceeded) => {
+                    let message = format!("no answer within {} s", OPEN_WITHIN.as_secs());
+                    let error = BackendError::new(ErrorKind::UpstreamTimeout, message);
+                    inner.note_opening_trouble(name, &error);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -226,9 +231,7 @@ impl Tracker {
         let mut states: Vec<_> = table
             .entries()
             .map(|(_, entry)| (entry.execution(), entry.record.position))
-            .filter(|(execution, _)| {
-                execution.observe_time.is_some() && subscriber.selection.matches(execution)
-            })
+            .filter(|(execution, _)| subscriber.selection.matches(execution))
             .collect();
         states.extend(ended.into_iter().filter(|(execution, _)| table.get(&execution.name).is_none()));
         if states.len() > MAX_SELECTION {
@@ -397,7 +400,7 @@ impl Inner {
     }
 
     /// Leaves the reason why a name could not be read in its state.
-    fn note_opening_trouble(&self, name: &ExecutionName, error: &crate::backend::BackendError) {
+    fn note_opening_trouble(&self, name: &ExecutionName, error: &BackendError) {
         let wall = self.clock.now();
         self.table().publish(name, &self.store, Instant::now(), |record| {
             record.execution.note_trouble(error.kind.reason(), &error.message, wall)

@@ -1,11 +1,26 @@
 //! The gateway over real sockets, in front of the simulated upstreams.
-#![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test may panic")]
-#![allow(unreachable_pub, reason = "nothing is reachable from outside of a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic"
+)]
 
 mod cli;
 mod flow;
 mod grpcurl;
+mod health;
+mod input;
+mod lists;
+mod polling;
 mod process;
 mod readme;
+mod record;
+mod restart;
+mod rig;
 mod shutdown;
+mod start;
+mod stop;
 mod support;
+mod watch;

@@ -178,6 +178,7 @@ impl OpenMetadata {
                     test: Subject::Pipeline(pipeline.id).test_id(),
                     execution: ExecutionId::new(&run.run_id).ok()?,
                     observation: self.listed_run(pipeline, run),
+                    complete: false,
                 })
             })
             .collect();
@@ -293,6 +294,7 @@ fn listed_result(case: &CaseRef, row: &CaseResult) -> Option<Listed> {
         test: Subject::Case(case.id).test_id(),
         execution: ExecutionId::new(&row.timestamp.to_string()).ok()?,
         observation: runs::result_observation(case.id, row, Some(case)),
+        complete: true,
     })
 }
 

@@ -333,3 +333,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn required_tags_are_those_of_a_conjunction() {
+    let tags = |text: &str| {
+        let filter = Filter::parse(text, Schema::Tests).unwrap();
+        (filter.mentions_upstream_labels(), filter.required_upstream_labels())
+    };
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(
+        tags("upstream_labels.a = x AND (startable = true AND upstream_labels.b = y)"),
+        (true, vec![pair("a", "x"), pair("b", "y")])
+    );
+    assert_eq!(tags("upstream_labels.a = x OR startable = true"), (true, vec![]));
+    assert_eq!(tags("NOT upstream_labels.a = x"), (true, vec![]));
+    assert_eq!(tags("upstream_labels.a != x"), (true, vec![]));
+    assert_eq!(tags("startable = true"), (false, vec![]));
+}

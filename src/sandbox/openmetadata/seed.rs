@@ -240,7 +240,7 @@ fn add_cases(world: &mut World, now: i64) {
 
 fn add_pipelines(world: &mut World) {
     let slow = Script { running_ms: 60_000, ..Script::default() };
-    let flipping = Script { lag_ms: 4_000, flip: Some((6_000, State::PartialSuccess)), ..Script::default() };
+    let flipping = Script { lag_ms: 4_000, flip: Some((4_500, State::PartialSuccess)), ..Script::default() };
     let broken = Script { end: State::Failed, silent: true, ..Script::default() };
     let rows = [
         (PIPELINE_ORDERS, ORDERS_QUALITY, "orders_quality_daily", "Orders, daily", Script::default()),

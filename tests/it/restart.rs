@@ -1,0 +1,524 @@
+//! What a restart keeps: the gateway as a process of its own that is killed, stopped, and started again.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use testgate::proto::v1;
+use testgate::proto::v1::execution::State;
+use testgate::proto::v1::watch_executions_response::Event;
+use testgate::sandbox::fault::{Fault, FaultKind};
+use testgate::sandbox::{connect, lex, openmetadata, sigv4};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::start::{CONNECT, Kind, LEX, QUALITY, name_of, start};
+use crate::support::{self, Client, PATIENCE, World, state, told, verdict};
+
+/// A gateway process with its configuration and its store, over the sandbox of a [`World`].
+struct Place {
+    world: World,
+    folder: tempfile::TempDir,
+}
+
+/// A gateway process; killed where it is dropped.
+struct Process {
+    child: Child,
+    address: String,
+    client: Client,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let place = Self { world: World::start().await, folder: tempfile::tempdir().unwrap() };
+        let at = |upstream: &str| place.world.sandbox.address(upstream).unwrap();
+        let config = format!(
+            r#"
+[server]
+listen = "127.0.0.1:0"
+admin_listen = "off"
+drain_timeout = "5s"
+
+[store]
+path = "store.redb"
+
+[[backend]]
+id = "connect"
+kind = "amazon-connect"
+region = "{connect_region}"
+instance_id = "{instance}"
+endpoint_url = "http://{connect}"
+max_requests_per_second = 50.0
+poll_interval = "200ms"
+
+[[backend]]
+id = "lex"
+kind = "amazon-lex-v2"
+region = "{lex_region}"
+endpoint_url = "http://{lex}"
+max_requests_per_second = 50.0
+poll_interval = "200ms"
+[backend.start_defaults]
+bot_id = "BOT0000001"
+bot_alias_id = "TSTALIASID"
+locale_id = "en_US"
+api_mode = "non-streaming"
+
+[[backend]]
+id = "quality"
+kind = "openmetadata"
+base_url = "http://{openmetadata}/api"
+token_env = "TEST_OPENMETADATA_TOKEN"
+settle_time = "1s"
+max_requests_per_second = 50.0
+poll_interval = "200ms"
+"#,
+            connect_region = connect::DEFAULT_REGION,
+            instance = connect::DEFAULT_INSTANCE_ID,
+            connect = at("connect"),
+            lex_region = lex::DEFAULT_REGION,
+            lex = at("lex"),
+            openmetadata = at("openmetadata"),
+        );
+        std::fs::write(place.config(), config).unwrap();
+        for upstream in ["connect", "lex"] {
+            place.world.control(upstream, serde_json::json!({"command": "rate_limit", "enabled": false}));
+        }
+        place
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("testgate.toml")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store.redb")
+    }
+
+    fn command(&self) -> Command {
+        // A file that grows beyond the process's limit is an error to the process instead of its end.
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_testgate")]);
+        command.args(["serve", "--config"]).arg(self.config());
+        command
+            .env("AWS_ACCESS_KEY_ID", sigv4::DEFAULT_ACCESS_KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", sigv4::DEFAULT_SECRET_ACCESS_KEY)
+            .env("TEST_OPENMETADATA_TOKEN", openmetadata::DEFAULT_TOKEN)
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts the process and connects to it.
+    async fn process(&self) -> Process {
+        let mut child = self.command().spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let Some(first) = first else { panic!("it did not start: {}", output(&mut child).await) };
+        let address = first.rsplit(' ').next().unwrap().to_owned();
+        let client = support::connect(&address).await;
+        // What it writes later has to go somewhere.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let mut errors = child.stderr.take().unwrap();
+        tokio::spawn(async move { tokio::io::copy(&mut errors, &mut tokio::io::sink()).await });
+        Process { child, address, client }
+    }
+}
+
+impl Process {
+    /// SIGKILL, and waits until it is gone.
+    async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    async fn exit(&mut self) -> ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it did not end").unwrap()
+    }
+
+    /// Lets no file of the process grow beyond a size, as a full disk does; `unlimited` ends it.
+    fn limit_files(&self, bytes: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let limit = format!("--fsize={bytes}:unlimited");
+        let status = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(status.expect("prlimit is part of util-linux").success());
+    }
+}
+
+async fn output(child: &mut Child) -> String {
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).await.unwrap();
+    text
+}
+
+async fn get(client: &Client, name: &str) -> Result<v1::Execution, Status> {
+    let request = v1::GetExecutionRequest { name: name.to_owned(), ..Default::default() };
+    Ok(client.clone().get_execution(request).await?.into_inner().execution.unwrap())
+}
+
+/// Reads what is followed, which asks nothing upstream, until it is done.
+async fn until_done(client: &Client, name: &str) -> v1::Execution {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let execution = get(client, name).await.unwrap();
+        if execution.done {
+            return execution;
+        }
+        assert!(Instant::now() < deadline, "{execution:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits for what another process brings about.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it did not happen in time");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+const KINDS: [Kind; 3] = [CONNECT, LEX, QUALITY];
+
+#[tokio::test]
+async fn an_answered_start_survives_a_kill_with_all_that_belongs_to_it() {
+    let place = Place::new().await;
+    let first = place.process().await;
+    let mut started = Vec::new();
+    for kind in KINDS {
+        let parent = kind.parent(&place.world).await;
+        let request = v1::StartExecutionRequest {
+            parent: parent.clone(),
+            request_id: "once".into(),
+            labels: HashMap::from([("commit".to_owned(), "4f2a".to_owned())]),
+            ..Default::default()
+        };
+        let answer = first.client.clone().start_execution(request.clone()).await.unwrap().into_inner();
+        started.push((kind, request, answer.execution.unwrap()));
+    }
+    first.kill().await;
+
+    let second = place.process().await;
+    for (kind, request, before) in started {
+        let known = get(&second.client, &before.name).await.unwrap();
+        assert!(known.revision >= before.revision, "{}: {known:?} {before:?}", kind.backend);
+        assert_eq!(known.labels, before.labels);
+        assert_eq!((&known.creator, &known.request_id), (&before.creator, &before.request_id));
+        assert_eq!(known.create_time, before.create_time);
+        let repeat = second.client.clone().start_execution(request.clone()).await.unwrap().into_inner();
+        assert!(repeat.deduplicated);
+        assert_eq!(repeat.execution.unwrap().name, before.name);
+        let other = v1::StartExecutionRequest { labels: HashMap::new(), ..request };
+        let reused = second.client.clone().start_execution(other).await.unwrap_err();
+        assert_eq!(told(&reused), (Code::InvalidArgument, "REQUEST_ID_REUSED".into()));
+        let ended = until_done(&second.client, &before.name).await;
+        let expected = if kind.backend == "quality" { v1::Verdict::Failed } else { v1::Verdict::Passed };
+        assert_eq!((state(&ended), verdict(&ended)), (State::Completed, expected));
+        assert!(ended.revision > before.revision);
+        assert_eq!(ended.name, before.name, "a minted id stays");
+        assert_eq!(kind.runs(&place.world), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_unfinished_is_polled_again_without_anyone_asking() {
+    let place = Place::new().await;
+    let first = place.process().await;
+    let mut names = Vec::new();
+    for kind in KINDS {
+        let parent = kind.parent(&place.world).await;
+        names.push(name_of(&first.client, &parent, "once").await);
+    }
+    first.kill().await;
+    let reads = [
+        ("connect", "GetTestCaseExecutionSummary"),
+        ("lex", "DescribeTestExecution"),
+        ("openmetadata", "ListPipelineStatus"),
+    ];
+    let before = reads.map(|(upstream, operation)| place.world.calls(upstream, operation));
+    let second = place.process().await;
+    for ((upstream, operation), before) in reads.into_iter().zip(before) {
+        until(|| place.world.calls(upstream, operation) > before).await;
+    }
+    for name in names {
+        assert!(until_done(&second.client, &name).await.done);
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_is_read_from_the_store_without_a_call() {
+    let place = Place::new().await;
+    let mut first = place.process().await;
+    let name = name_of(&first.client, &LEX.parent(&place.world).await, "once").await;
+    let done = until_done(&first.client, &name).await;
+    // A save that was queued is written soon, not at once; an orderly end waits for it.
+    first.terminate();
+    assert!(first.exit().await.success());
+    let second = place.process().await;
+    let before = place.world.calls("lex", "DescribeTestExecution");
+    assert_eq!(get(&second.client, &name).await.unwrap(), done);
+    assert_eq!(place.world.calls("lex", "DescribeTestExecution"), before);
+}
+
+/// Where in a start's life the process is killed.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// So many milliseconds after the request was sent.
+    After(u64),
+    /// When upstream has the request and holds it back.
+    Arrived,
+    /// When upstream has the run and the reply is on its way or lost.
+    Effective,
+}
+
+#[tokio::test]
+async fn a_kill_at_any_point_of_a_start_starts_nothing_twice() {
+    let points = [
+        Point::After(0),
+        Point::After(2),
+        Point::After(5),
+        Point::After(9),
+        Point::After(15),
+        Point::After(30),
+        Point::Arrived,
+        Point::Effective,
+    ];
+    for kind in KINDS {
+        for point in points {
+            let place = Place::new().await;
+            let mut process = place.process().await;
+            let parent = kind.parent(&place.world).await;
+            let (calls, runs) = (place.world.calls(kind.upstream, kind.operation), kind.runs(&place.world));
+            let id = "killed";
+            let context = format!("{} {point:?}", kind.backend);
+            match point {
+                Point::Arrived => kind.inject(&place.world, FaultKind::Delay { ms: 200 }),
+                // No reply can come before the kill.
+                Point::Effective => kind.inject(&place.world, FaultKind::Truncate),
+                Point::After(_) => {}
+            }
+            let client = process.client.clone();
+            let sent = tokio::spawn({
+                let parent = parent.clone();
+                async move { start(&client, &parent, id).await }
+            });
+            match point {
+                Point::After(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                Point::Arrived => {
+                    until(|| place.world.calls(kind.upstream, kind.operation) > calls).await;
+                }
+                Point::Effective => until(|| kind.runs(&place.world) > runs).await,
+            }
+            process.kill().await;
+            let answered = sent.await.unwrap();
+            place.world.sandbox.clear_faults(kind.upstream).unwrap();
+
+            process = place.process().await;
+            let retried = start(&process.client, &parent, id).await;
+            // A request that the dead process left in the socket may be acted on only now; ask once more.
+            let retried = match retried {
+                Err(_) => start(&process.client, &parent, id).await,
+                retried => retried,
+            };
+            let sends = place.world.calls(kind.upstream, kind.operation) - calls;
+            let ran = kind.runs(&place.world) - runs;
+            assert!(ran <= 1, "{context}: {ran} runs");
+            assert!(sends <= 1 || kind.backend == "connect", "{context}: sent {sends} times");
+            match &retried {
+                Ok(retried) => {
+                    assert_eq!(ran, 1, "{context}");
+                    if let Ok(answered) = answered {
+                        assert_eq!(
+                            answered.execution.unwrap().name,
+                            retried.execution.as_ref().unwrap().name,
+                            "{context}"
+                        );
+                    }
+                }
+                Err(unknown) => {
+                    assert_eq!(
+                        told(unknown),
+                        (Code::Unknown, "START_OUTCOME_UNKNOWN".into()),
+                        "{context}: {unknown}"
+                    );
+                    assert_eq!(ran, 0, "{context}: a run was there and was not found: {unknown}");
+                }
+            }
+            if matches!(point, Point::Effective) {
+                retried.expect(&context);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_store_is_told_which_file_is_taken() {
+    let place = Place::new().await;
+    let first = place.process().await;
+    let mut second = place.command().spawn().unwrap();
+    let status = tokio::time::timeout(PATIENCE, second.wait()).await.unwrap().unwrap();
+    assert!(!status.success());
+    let text = output(&mut second).await;
+    assert!(text.contains(&place.store().canonicalize().unwrap().display().to_string()), "{text}");
+    start(&first.client, &LEX.parent(&place.world).await, "").await.unwrap();
+}
+
+type Stream = tonic::Streaming<v1::WatchExecutionsResponse>;
+
+async fn next(stream: &mut Stream) -> Result<v1::WatchExecutionsResponse, Status> {
+    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the stream is silent")?;
+    Ok(message.expect("the stream ended with OK"))
+}
+
+/// What a stream told up to its `snapshot_complete`.
+struct Snapshot {
+    stream: Stream,
+    shown: Vec<v1::Execution>,
+    reset: bool,
+    resume_token: String,
+}
+
+async fn snapshot(client: &Client, request: v1::WatchExecutionsRequest) -> Snapshot {
+    let mut stream = client.clone().watch_executions(request).await.unwrap().into_inner();
+    let mut shown = Vec::new();
+    loop {
+        let message = next(&mut stream).await.unwrap();
+        match message.event.unwrap() {
+            Event::Update(update) => shown.push(update.execution.unwrap()),
+            Event::SnapshotComplete(complete) => {
+                let resume_token = message.resume_token;
+                return Snapshot { stream, shown, reset: complete.reset, resume_token };
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_terminated_gateway_ends_streams_and_goes_in_time() {
+    let place = Place::new().await;
+    let mut process = place.process().await;
+    let name = name_of(&process.client, &CONNECT.parent(&place.world).await, "once").await;
+    let request = v1::WatchExecutionsRequest { names: vec![name], ..Default::default() };
+    let mut stream = snapshot(&process.client, request).await.stream;
+    // A connection that never says anything.
+    let mute = tokio::net::TcpStream::connect(&process.address).await.unwrap();
+    let begun = Instant::now();
+    process.terminate();
+    let ended = loop {
+        match next(&mut stream).await {
+            Ok(_) => {}
+            Err(ended) => break ended,
+        }
+    };
+    assert_eq!(told(&ended), (Code::Unavailable, "GATEWAY_DRAINING".into()), "{ended}");
+    assert!(ended.get_details_retry_info().is_some());
+    assert!(process.exit().await.success());
+    assert!(begun.elapsed() < Duration::from_secs(6), "longer than drain_timeout: {:?}", begun.elapsed());
+    drop(mute);
+}
+
+#[tokio::test]
+async fn a_resume_token_of_an_earlier_process_is_told_reset() {
+    let place = Place::new().await;
+    let mut first = place.process().await;
+    let name = name_of(&first.client, &LEX.parent(&place.world).await, "once").await;
+    let done = until_done(&first.client, &name).await;
+    let request = v1::WatchExecutionsRequest { names: vec![name.clone()], ..Default::default() };
+    let before = snapshot(&first.client, request.clone()).await;
+    assert!(!before.resume_token.is_empty() && !before.reset);
+    first.terminate();
+    assert!(first.exit().await.success());
+
+    let second = place.process().await;
+    let resumed = v1::WatchExecutionsRequest { resume_token: before.resume_token, ..request.clone() };
+    let after = snapshot(&second.client, resumed).await;
+    assert!(after.reset);
+    assert_eq!(after.shown.len(), 1);
+    assert_eq!((&after.shown[0].name, after.shown[0].verdict), (&name, done.verdict));
+    let forged = v1::WatchExecutionsRequest { resume_token: "no token at all".into(), ..request };
+    let refused = second.client.clone().watch_executions(forged).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::InvalidArgument, "RESUME_TOKEN_INVALID".into()));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_starts_and_nothing_else() {
+    let place = Place::new().await;
+    let process = place.process().await;
+    let parent = LEX.parent(&place.world).await;
+    let name = name_of(&process.client, &parent, "before").await;
+    let sent = place.world.calls("lex", LEX.operation);
+
+    process.limit_files("4096");
+    let refused = start(&process.client, &parent, "full").await.unwrap_err();
+    assert_eq!(told(&refused), (Code::Unavailable, "STORE_UNAVAILABLE".into()), "{refused}");
+    assert!(refused.get_details_retry_info().is_some());
+    assert_eq!(place.world.calls("lex", LEX.operation), sent, "nothing is sent that can't be journalled");
+    assert!(!get(&process.client, &name).await.unwrap().name.is_empty());
+    let list = v1::ListExecutionsRequest { parent: parent.clone(), ..Default::default() };
+    let rows = process.client.clone().list_executions(list).await.unwrap().into_inner().executions;
+    assert_eq!(rows.len(), 1);
+    assert!(until_done(&process.client, &name).await.done, "what is followed is followed on");
+
+    process.limit_files("unlimited");
+    let deadline = Instant::now() + PATIENCE;
+    let started = loop {
+        match start(&process.client, &parent, "full").await {
+            Ok(started) => break started,
+            Err(refused) => assert_eq!(told(&refused).1, "STORE_UNAVAILABLE", "{refused}"),
+        }
+        assert!(Instant::now() < deadline, "writes did not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(!started.deduplicated);
+    let before = started.execution.unwrap().name;
+    process.kill().await;
+    let process = place.process().await;
+    assert_eq!(name_of(&process.client, &parent, "full").await, before);
+}
+
+#[tokio::test]
+async fn a_store_that_is_lost_costs_memory_and_no_meaning() {
+    let place = Place::new().await;
+    let first = place.process().await;
+    let name = name_of(&first.client, &LEX.parent(&place.world).await, "once").await;
+    let before = until_done(&first.client, &name).await;
+    first.kill().await;
+    remove(&place.store());
+    let second = place.process().await;
+    let read = until_done(&second.client, &name).await;
+    assert_eq!((read.state, read.verdict), (before.state, before.verdict));
+    assert!(read.revision > before.revision, "a new store's revisions begin above the old one's");
+    assert!(read.request_id.is_empty());
+}
+
+fn remove(path: &Path) {
+    std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_reply_before_a_kill_is_adopted_after_it() {
+    let place = Place::new().await;
+    let mut process = place.process().await;
+    for kind in [LEX, QUALITY] {
+        let parent = kind.parent(&place.world).await;
+        let fault = Fault::new(kind.operation, FaultKind::ResetAfter).times(1);
+        place.world.sandbox.inject(kind.upstream, fault).unwrap();
+        let lost = start(&process.client, &parent, "lost").await.unwrap_err();
+        assert_eq!(told(&lost), (Code::Unknown, "START_OUTCOME_UNKNOWN".into()));
+        process.kill().await;
+        process = place.process().await;
+        let adopted = start(&process.client, &parent, "lost").await.unwrap();
+        assert!(adopted.deduplicated && adopted.execution.unwrap().reconciled);
+        assert_eq!(kind.runs(&place.world), 1);
+    }
+}
