@@ -152,6 +152,32 @@ impl Table {
         self.aliases.insert(upstream, minted);
     }
 
+    /// Takes a run of upstream's for a minted execution. False where another one has it.
+    pub(super) fn claim(&mut self, upstream: ExecutionName, minted: &ExecutionName) -> bool {
+        self.aliases.entry(upstream).or_insert_with(|| minted.clone()) == minted
+    }
+
+    /// Minted executions of the same test that were started earlier and whose runs are not found yet, oldest first.
+    pub(super) fn uncorrelated_before(&self, name: &ExecutionName) -> Vec<ExecutionName> {
+        let created = |entry: &Entry| entry.record.execution.create_time;
+        let Some(mine) = self.entries.get(name).and_then(created) else { return Vec::new() };
+        let mut earlier: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(other, entry)| {
+                other.execution.is_minted()
+                    && other.backend == name.backend
+                    && other.test == name.test
+                    && entry.record.execution.upstream_id.is_empty()
+                    && !entry.record.execution.is_done()
+            })
+            .filter_map(|(other, entry)| Some((created(entry)?, other)))
+            .filter(|found| *found < (mine, name))
+            .collect();
+        earlier.sort();
+        earlier.into_iter().map(|(_, other)| other.clone()).collect()
+    }
+
     /// Changes an entry's record; where `change` says so, gives the new state a revision and a position, saves it,
     /// and hands it to everyone who follows it.
     pub(super) fn publish(
