@@ -7,8 +7,8 @@ use testgate::sandbox::{Options, Sandbox};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn boto3_accepts_every_reply() {
-    let Ok(python) = std::env::var("TESTGATE_PYTHON") else {
-        panic!("TESTGATE_PYTHON is not set: run the README's test command, which installs boto3 and sets it");
+    let Ok(python) = std::env::var("TESTGATE_PYTHON_AWS") else {
+        panic!("TESTGATE_PYTHON_AWS is not set: run tests/run, which installs boto3 and sets it");
     };
     let options = Options::standard(Arc::new(Clock::new(1.0))).on_free_ports();
     let sandbox = Sandbox::start(options).await.unwrap();

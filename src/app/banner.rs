@@ -48,14 +48,18 @@ fn text(gateway: &Gateway, sandbox: Option<&Sandbox>) -> Result<String, std::fmt
     upstreams(&mut out, sandbox)?;
     let Some(server) = gateway.addresses().first() else { return Ok(out) };
     let server = server.to_string().replace("unix:", "unix://");
-    writeln!(out, "\nTry next:")?;
+    writeln!(out, "\nTry next, in another terminal:")?;
     for (method, message) in CALLS {
         let data = if message.is_empty() { String::new() } else { format!(" -d '{message}'") };
         writeln!(out, "  grpcurl -plaintext{data} {server} testgate.v1.TestExecutionService/{method}")?;
     }
     writeln!(out, "\nor, with the command line:")?;
+    // As it was called, so that the lines can be pasted wherever the binary lies.
+    let program = std::env::args_os().next().map(|program| program.display().to_string());
+    let program = program.unwrap_or_else(|| "testgate".to_owned());
+    let flag = if server == DEFAULT_SERVER { String::new() } else { format!(" --server {server}") };
     for command in COMMANDS {
-        writeln!(out, "  testgate --server http://{server} {command}")?;
+        writeln!(out, "  {program}{flag} {command}")?;
     }
     writeln!(out, "\nCtrl-C ends it.")?;
     Ok(out)
@@ -66,6 +70,9 @@ const CALLS: &[(&str, &str)] = &[
     ("ListTests", r#"{"parent": "backends/-"}"#),
     ("WatchExecutions", r#"{"parent": "backends/-/tests/-"}"#),
 ];
+
+/// Where clients look for a gateway unless they are told.
+const DEFAULT_SERVER: &str = "127.0.0.1:50051";
 
 const COMMANDS: &[&str] =
     &["tests connect", "run connect/greeting", "run lex/booking-mismatch", "executions"];

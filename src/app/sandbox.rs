@@ -41,7 +41,7 @@ impl Default for SandboxOptions {
 pub async fn start_sandbox(options: &SandboxOptions) -> anyhow::Result<Sandbox> {
     let standard = Options::standard(Arc::new(Clock::new(options.clock_scale)));
     let standard = if options.free_ports { standard.on_free_ports() } else { standard };
-    Sandbox::start(standard).await.context("the sandbox could not start")
+    Sandbox::start(standard).await.context("the sandbox could not start (does another one run?)")
 }
 
 /// The three simulated systems as the gateway's backends; `None` where one is not running.

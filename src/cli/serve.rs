@@ -31,6 +31,15 @@ pub(crate) struct ServeArgs {
     /// Where to serve health over HTTP; `off` does not
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
+    /// How long calls under way may take once it is told to stop
+    #[arg(long, value_name = "DURATION")]
+    drain_timeout: Option<String>,
+    /// `auto`, `text` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// A level, or directives as info,testgate=debug
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
     /// How many simulated seconds pass in a second
     #[arg(long, value_name = "X", value_parser = super::sandbox::clock_scale, conflicts_with = "config")]
     clock_scale: Option<f64>,
@@ -63,7 +72,9 @@ impl ServeArgs {
             listen: self.listen.iter().cloned().collect(),
             admin_listen: self.admin_listen.clone(),
             store: self.store.as_ref().map(|path| path.display().to_string()),
-            ..Overrides::default()
+            drain_timeout: self.drain_timeout.clone(),
+            log_format: self.log_format.clone(),
+            log_level: self.log_level.clone(),
         }
     }
 }
@@ -112,9 +123,14 @@ pub(crate) async fn check(args: CheckArgs) -> Result<Exit, Failure> {
 /// Every problem with the file and line it is in, as compilers do.
 fn print_problems(file: Option<&Path>, problems: &[Problem]) {
     for problem in problems {
-        match file {
-            Some(file) => eprintln!("{}: {problem}", file.display()),
-            None => eprintln!("{problem}"),
+        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
+        let elsewhere = problem.key.starts_with("--") || problem.key.starts_with("TESTGATE_");
+        if file.is_empty() || elsewhere {
+            eprintln!("error: {problem}");
+        } else if problem.message.starts_with(&file) {
+            eprintln!("{problem}");
+        } else {
+            eprintln!("{file}: {problem}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the two simulated AWS services share: the front door, error replies, page tokens and limits.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::clock::wall;
+use super::clock::{Clock, wall};
 use super::http::{Refusal, Reply, Request, decode_percent};
 use super::sigv4::{self, KeyRing};
 
@@ -141,8 +141,9 @@ pub(crate) fn front_door(
     region: &str,
     service: &str,
     limiter: &mut RateLimit,
+    clock: &Clock,
 ) -> Result<(), AwsError> {
-    sigv4::verify(request, keys, region, service, wall())
+    sigv4::verify(request, keys, region, service, signing_time(request, clock))
         .map_err(|refused| AwsError::new(403, refused.code(), refused.to_string()))?;
     if limiter.admit(operation, Instant::now()) {
         return Ok(());
@@ -150,6 +151,14 @@ pub(crate) fn front_door(
     let mut error = AwsError::new(429, "ThrottlingException", "Rate exceeded");
     error.retry_after = limiter.retry_after;
     Err(error)
+}
+
+/// The time that a signature is judged by. Clients sign by the real time, and once they have learnt from the Date header
+/// that it is off, by the simulated one as it was then: all that lies between the two is right.
+fn signing_time(request: &Request, clock: &Clock) -> SystemTime {
+    let (real, simulated) = (wall(), UNIX_EPOCH + clock.now());
+    let signed = sigv4::signed_at(request).unwrap_or(real);
+    signed.clamp(real.min(simulated), real.max(simulated))
 }
 
 /// A bucket for each operation. It counts real time: a gateway's own pace does, whatever the simulated clock says.

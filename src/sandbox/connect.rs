@@ -151,7 +151,7 @@ impl Connect {
         let (operation, labels) = route(request).ok_or_else(AwsError::unknown_operation)?;
         let mut state = self.lock();
         let State { keys, limiter, .. } = &mut *state;
-        aws::front_door(request, operation, keys, &self.options.region, "connect", limiter)?;
+        aws::front_door(request, operation, keys, &self.options.region, "connect", limiter, &self.clock)?;
         let now = self.clock.now_ms();
         state.settle(now);
         state.carry_out(&self.options, operation, &labels, request, now, swallowed)

@@ -122,7 +122,7 @@ impl Lex {
         let (operation, label) = route(request).ok_or_else(AwsError::unknown_operation)?;
         let mut state = self.lock();
         let State { keys, limiter, .. } = &mut *state;
-        aws::front_door(request, operation, keys, &self.options.region, "lex", limiter)?;
+        aws::front_door(request, operation, keys, &self.options.region, "lex", limiter, &self.clock)?;
         let now = self.clock.now_ms();
         let body = state.carry_out(&self.options, operation, &label, request, now, swallowed)?;
         let status = if operation == "StartTestExecution" { StatusCode::ACCEPTED } else { StatusCode::OK };

@@ -170,7 +170,12 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Checks a request's signature, scope, time and session token. `now` is real time: signing clients know no other.
+/// When a request says that it was signed.
+pub fn signed_at(request: &Request) -> Option<SystemTime> {
+    parse_time(request.header("x-amz-date")?)
+}
+
+/// Checks a request's signature, scope, time and session token.
 pub fn verify(
     request: &Request,
     keys: &KeyRing,

@@ -133,8 +133,8 @@ async fn drive_lex(url: &str) {
 
 #[tokio::test]
 async fn requests_agree_with_botocores_service_models() {
-    let Ok(python) = std::env::var("TESTGATE_PYTHON") else {
-        panic!("TESTGATE_PYTHON is not set: run the README's test command, which installs boto3 and sets it");
+    let Ok(python) = std::env::var("TESTGATE_PYTHON_AWS") else {
+        panic!("TESTGATE_PYTHON_AWS is not set: run tests/run, which installs boto3 and sets it");
     };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let connect = recorder("connect", Arc::clone(&seen)).await;

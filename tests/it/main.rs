@@ -7,14 +7,19 @@
     reason = "tests may panic and spawn, and are no part of the product"
 )]
 
+mod cli;
 mod flow;
+mod grpcurl;
 mod health;
 mod input;
 mod lists;
 mod polling;
+mod process;
+mod readme;
 mod record;
 mod restart;
 mod rig;
+mod shutdown;
 mod start;
 mod stop;
 mod support;

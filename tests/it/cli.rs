@@ -1,0 +1,7 @@
+//! The commands, as processes, against a gateway and a sandbox in this one.
+
+mod check;
+mod commands;
+mod follow;
+mod sandbox;
+mod serve;

@@ -1,0 +1,104 @@
+//! `check`: a file's problems, and what the backends let us do.
+
+use crate::process::{Serving, finish, keys, program};
+use crate::support::World;
+
+#[tokio::test]
+async fn every_problem_of_a_file_is_reported_at_once_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    let text = r#"[server]
+listen = "localhost"
+colour = "red"
+
+[auth]
+
+[[backend]]
+id = "Connect"
+kind = "amazon-connect"
+region = "us-west-2"
+
+[[backend]]
+id = "lex"
+kind = "lex-v9"
+
+[[backend]]
+id = "quality"
+kind = "openmetadata"
+base_url = "https://openmetadata.example.com/api"
+token = "secret-in-the-file"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let path = file.display().to_string();
+    for command in ["check", "serve"] {
+        let ended = finish(program([command, "--config", &path])).await;
+        assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{ended:?}");
+        for (line, key) in [
+            (2, "server.listen"),
+            (3, "server.colour"),
+            (5, "auth"),
+            (8, "backend[0].id"),
+            (7, "instance_id"),
+            (14, "backend[1].kind"),
+            (20, "backend[2].token"),
+        ] {
+            let told = ended.err.lines().any(|told| {
+                told.starts_with(&path) && told.contains(key) && told.contains(&format!(":{line}:"))
+                    || told.contains(key) && told.contains(&format!("line {line}"))
+            });
+            assert!(told, "{key} in line {line}: {}", ended.err);
+        }
+        assert!(!ended.err.contains("secret-in-the-file"), "{}", ended.err);
+    }
+}
+
+#[tokio::test]
+async fn the_example_file_has_no_problems() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/testgate.toml");
+    let ended = finish(program(["check", "--config", example])).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.complaint().contains("no problems, 3 backends"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.toml");
+    std::fs::write(&broken, "[server\n").unwrap();
+    let missing = folder.path().join("missing.toml");
+    for path in [&broken, &missing, &folder.path().to_owned()] {
+        for command in ["check", "serve"] {
+            let ended = finish(program([command, "--config", path.to_str().unwrap()])).await;
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert!(ended.complaint().starts_with(path.to_str().unwrap()), "{ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_probe_calls_each_backend_and_says_what_may_be_done_there() {
+    let world = World::start().await;
+    let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
+    let path = serving.config().to_str().unwrap();
+    let mut good = program(["check", "--probe", "--config", path]);
+    keys(&mut good);
+    let good = finish(good).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    for backend in ["connect", "lex", "quality"] {
+        assert!(good.err.contains(&format!("backends/{backend}: can list tests")), "{good:?}");
+    }
+
+    let mut refused = program(["check", "--probe", "--config", path]);
+    keys(&mut refused);
+    refused.env("AWS_SECRET_ACCESS_KEY", "not-the-secret").env("SANDBOX_TOKEN", "not-the-token");
+    let refused = finish(refused).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    for backend in ["connect", "lex", "quality"] {
+        let told = format!("backends/{backend}: can't list tests: BACKEND_CREDENTIALS_INVALID");
+        assert!(refused.err.contains(&told), "{refused:?}");
+    }
+    assert!(!refused.err.contains("not-the-"), "{refused:?}");
+    for operation in ["StartTestCaseExecution", "StartTestExecution"] {
+        assert_eq!(world.calls("connect", operation) + world.calls("lex", operation), 0);
+    }
+}

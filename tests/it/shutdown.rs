@@ -1,0 +1,107 @@
+//! How a gateway process ends, and that it lives through a shortage of file descriptors.
+
+use std::time::{Duration, Instant};
+
+use testgate::proto::v1;
+use testgate::sandbox::fault::{Fault, FaultKind};
+
+use crate::process::{Serving, eventually, free_port, signal};
+use crate::support::{PATIENCE, World, connect};
+
+/// The start of a Lex test set, which nothing but the gateway protects from happening twice.
+fn lex_start() -> v1::StartExecutionRequest {
+    v1::StartExecutionRequest { parent: "backends/lex/tests/BOOKINGOK1".into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_start_under_way_is_finished_before_the_end() {
+    let world = World::start().await;
+    let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
+    let mut served = serving.start().await;
+    let mut client = connect(&served.address).await;
+    let slow = FaultKind::Delay { ms: 1500 };
+    world.sandbox.inject("lex", Fault::new("StartTestExecution", slow).times(1)).unwrap();
+    let start = client.start_execution(lex_start());
+    let stop = async {
+        eventually("the start is upstream", async || world.calls("lex", "StartTestExecution") == 1).await;
+        signal(&served.child, "TERM").await;
+    };
+    let (reply, ()) = tokio::join!(start, stop);
+    let started = reply.unwrap().into_inner().execution.unwrap();
+    assert!(started.name.starts_with("backends/lex/tests/BOOKINGOK1/executions/"), "{started:?}");
+    let status = tokio::time::timeout(PATIENCE, served.child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let world = World::start().await;
+    let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let mut served = serving.start().await;
+        let mut client = connect(&served.address).await;
+        world.sandbox.inject("lex", Fault::new("StartTestExecution", FaultKind::Silent).times(1)).unwrap();
+        let before = world.calls("lex", "StartTestExecution");
+        let start = client.start_execution(lex_start());
+        let stop = async {
+            eventually("the start is upstream", async || world.calls("lex", "StartTestExecution") > before)
+                .await;
+            signal(&served.child, name).await;
+            // The drain has begun when nothing new is let in; the start above holds it up.
+            eventually("it drains", async || tokio::net::TcpStream::connect(&served.address).await.is_err())
+                .await;
+            let asked = Instant::now();
+            signal(&served.child, name).await;
+            let status = tokio::time::timeout(PATIENCE, served.child.wait()).await.unwrap().unwrap();
+            assert_eq!(status.code(), Some(code));
+            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        };
+        let (reply, ()) = tokio::join!(start, stop);
+        reply.unwrap_err();
+        world.sandbox.clear_faults("lex").unwrap();
+    }
+}
+
+/// The CPU time that a process has used so far.
+#[cfg(target_os = "linux")]
+fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // utime and stime, the 14th and 15th of all fields, in hundredths of a second.
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_shortage_of_descriptors_costs_no_cpu_and_passes() {
+    let world = World::start().await;
+    let mut serving = Serving::before(&world.sandbox, &format!("127.0.0.1:{}", free_port()));
+    serving.open_files = Some(40);
+    let served = serving.start().await;
+    let process = served.child.id().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(tokio::net::TcpStream::connect(&served.address).await.unwrap());
+    }
+    let folder = format!("/proc/{process}/fd");
+    eventually("no descriptor is left", async || std::fs::read_dir(&folder).unwrap().count() >= 40).await;
+    let before = cpu_time(process);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let used = cpu_time(process) - before;
+    assert!(used < Duration::from_millis(500), "{used:?} of CPU in two seconds");
+
+    drop(held);
+    eventually("calls are answered again", async || {
+        let Ok(channel) = tonic::transport::Channel::from_shared(format!("http://{}", served.address))
+            .unwrap()
+            .connect()
+            .await
+        else {
+            return false;
+        };
+        let mut client = v1::test_execution_service_client::TestExecutionServiceClient::new(channel);
+        client.list_backends(v1::ListBackendsRequest::default()).await.is_ok()
+    })
+    .await;
+}
