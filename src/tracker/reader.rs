@@ -76,7 +76,7 @@ impl Inner {
     ) -> Result<Arc<Execution>, Error> {
         let managed = self.managed(&name.backend)?;
         let now = Instant::now();
-        if let Some(known) = self.known(name)? {
+        if let Some(known) = self.recall(name, now)? {
             let table = self.table();
             let entry = table.get(name);
             let followed = entry
@@ -133,6 +133,20 @@ impl Inner {
             return Ok(Some(entry.execution()));
         }
         Ok(self.store.get(name)?.map(|record| Arc::new(record.execution)))
+    }
+
+    /// As [`Self::known`], and what is done is in memory for the next one who asks.
+    fn recall(&self, name: &ExecutionName, now: Instant) -> Result<Option<Arc<Execution>>, Error> {
+        if let Some(known) = self.table().recall(name, now) {
+            return Ok(Some(known));
+        }
+        Ok(self.store.get(name)?.map(|record| {
+            if record.execution.is_done() {
+                self.table().remember(record, now)
+            } else {
+                Arc::new(record.execution)
+            }
+        }))
     }
 
     /// Reads an execution from upstream. Joins a reading that is under way; it ends when nobody waits any more.
