@@ -104,6 +104,8 @@ async fn a_merged_list_names_the_backend_that_is_down_and_shows_the_others() {
 async fn filters_select_by_state_verdict_labels_and_time() {
     let world = quick(20.0).await;
     let running = start_elsewhere(&world, "connect", "timeout");
+    // Upstream lists what is queued and what runs apart, so a run that is between them may show twice.
+    world.reach(&running, testgate::proto::v1::execution::State::Running).await;
     let parent = world.test("connect", "greeting").await.name;
     let labelled = v1::StartExecutionRequest {
         parent: parent.clone(),
