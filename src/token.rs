@@ -270,7 +270,7 @@ fn decode(token: &str) -> Result<Vec<u8>, TokenInvalid> {
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("AWS-LC itself ends a process whose system gives no randomness");
+    getrandom::fill(&mut bytes).expect("a system that runs this process gives it randomness");
     bytes
 }
 

@@ -156,6 +156,9 @@ impl HttpError {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that builds clients")]
 fn build(ca_file: Option<&Path>, proxy: Proxy) -> Result<reqwest::Client, String> {
+    // The first random number that AWS-LC gives takes it tens of milliseconds, which the first handshake would
+    // spend on the thread that serves. Should it fail, that handshake says so.
+    aws_lc_rs::rand::fill(&mut [0]).ok();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("testgate/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

@@ -139,8 +139,9 @@ fn value<const N: usize>(
 /// Makes up what identifies a new store.
 pub(super) fn new_identity() -> Result<Identity, StoreError> {
     let mut identity = Identity { epoch: [0; 16], token_key: [0; 32], numbers: [0; 2] };
-    aws_lc_rs::rand::fill(&mut identity.epoch)
-        .and_then(|()| aws_lc_rs::rand::fill(&mut identity.token_key))
+    // AWS-LC's generator would first gather entropy of its own, which takes most of a quick start's time.
+    getrandom::fill(&mut identity.epoch)
+        .and_then(|()| getrandom::fill(&mut identity.token_key))
         .map_err(|_| StoreError::Unavailable("the system gives no random numbers".into()))?;
     Ok(identity)
 }

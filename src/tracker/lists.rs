@@ -21,6 +21,9 @@ const RESOLVE_CONCURRENCY: usize = 8;
 /// How many upstream pages without a match are read before a page comes back empty.
 const MAX_EMPTY_PAGES: usize = 10;
 
+/// Begins a position among the executions that upstream does not show; no upstream's own token begins so.
+const UNSHOWN: char = '\0';
+
 /// Where a list goes on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListPosition {
@@ -225,19 +228,28 @@ impl Inner {
         let hint = query.filter.as_ref().map_or_else(ListHint::default, hint_of);
         let matches =
             |execution: &Execution| query.filter.as_ref().is_none_or(|filter| filter.matches(execution));
-        let mut items =
-            if page.token.is_none() { self.not_shown_upstream(managed, test, &hint) } else { Vec::new() };
-        items.retain(|execution| matches(execution));
-        items.truncate(page.size);
+        // What upstream's list does not show comes first.
+        let mut items = Vec::new();
+        if let Some(sent) = unshown_sent(page.token.as_deref()) {
+            page.token = None;
+            self.correlate(managed, test, &call).await;
+            items = self.not_shown_upstream(managed, test, &hint);
+            items.retain(|execution| matches(execution));
+            items.drain(..sent.min(items.len()));
+            if items.len() >= page.size {
+                items.truncate(page.size);
+                return Ok(Part { items, next: Some(format!("{UNSHOWN}{}", sent + page.size)) });
+            }
+        }
         for _ in 0..MAX_EMPTY_PAGES {
             page.size -= items.len();
-            if page.size == 0 {
-                break;
-            }
             let found =
                 self.ask(managed, managed.setup.backend.list_executions(&call, test, &page, &hint).await)?;
+            // A run that upstream shows by now is to appear under its minted name, and once.
+            self.correlate(managed, test, &call).await;
             let rows: Vec<_> = found.items.into_iter().filter_map(|row| self.better(managed, row)).collect();
             let rows = self.resolve_rows(rows, &call).await;
+            items.retain(|known: &Arc<Execution>| !rows.iter().any(|row| row.name == known.name));
             items.extend(rows.into_iter().filter(|execution| matches(execution)));
             page.token = found.next;
             if !items.is_empty() || page.token.is_none() {
@@ -245,6 +257,13 @@ impl Inner {
             }
         }
         Ok(Part { items, next: page.token })
+    }
+
+    /// Looks for the runs of minted executions, as far as time and budget allow.
+    async fn correlate(self: &Arc<Self>, managed: &Managed, test: Option<&TestId>, call: &Call) {
+        let unshown = self.not_shown_upstream(managed, test, &ListHint::default());
+        let open = unshown.into_iter().filter(|execution| !execution.is_done());
+        drop(self.resolve_rows(open.map(|execution| (execution, true)).collect(), call).await);
     }
 
     /// What upstream's list does not show: runs that were started here and are not found there yet, and, where
@@ -329,6 +348,11 @@ pub(super) fn row_is_news(known: &Execution, row: &Observation) -> bool {
     let stopped_here = known.stop_request_time.is_some() && row.state.is_done();
     let still_settling = known.state == State::Settling && row.state == State::Settling;
     !known.is_done() && !still_settling && !stopped_here
+}
+
+/// How many of the executions that upstream does not show were sent, where a list has not come to upstream's own yet.
+fn unshown_sent(token: Option<&str>) -> Option<usize> {
+    token.map_or(Some(0), |token| token.strip_prefix(UNSHOWN)?.parse().ok())
 }
 
 /// What a filter allows upstream to leave out.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::table::Reading;
@@ -12,6 +13,9 @@ use crate::backend::{BackendError, Call, ErrorKind, Target};
 use crate::model::id::LooseExecutionName;
 use crate::model::{Execution, ExecutionId, ExecutionName, Kind, Observation, resource};
 use crate::store::Record;
+
+/// How often a reading looks for another run where somebody else was quicker to take the one that it found.
+const MAX_CLAIMS: usize = 4;
 
 impl Inner {
     /// The name under which an execution is known: the minted one where upstream's id was given.
@@ -72,7 +76,7 @@ impl Inner {
     ) -> Result<Arc<Execution>, Error> {
         let managed = self.managed(&name.backend)?;
         let now = Instant::now();
-        if let Some(known) = self.known(name)? {
+        if let Some(known) = self.recall(name, now)? {
             let table = self.table();
             let entry = table.get(name);
             let followed = entry
@@ -131,6 +135,20 @@ impl Inner {
         Ok(self.store.get(name)?.map(|record| Arc::new(record.execution)))
     }
 
+    /// As [`Self::known`], and what is done is in memory for the next one who asks.
+    fn recall(&self, name: &ExecutionName, now: Instant) -> Result<Option<Arc<Execution>>, Error> {
+        if let Some(known) = self.table().recall(name, now) {
+            return Ok(Some(known));
+        }
+        Ok(self.store.get(name)?.map(|record| {
+            if record.execution.is_done() {
+                self.table().remember(record, now)
+            } else {
+                Arc::new(record.execution)
+            }
+        }))
+    }
+
     /// Reads an execution from upstream. Joins a reading that is under way; it ends when nobody waits any more.
     pub(super) async fn read(
         self: &Arc<Self>,
@@ -187,16 +205,56 @@ impl Inner {
         }
     }
 
+    /// As [`Self::read`], as a type of its own: a reading may need others first.
+    fn read_first(
+        self: Arc<Self>,
+        name: ExecutionName,
+        call: Call,
+    ) -> BoxFuture<'static, Result<Arc<Execution>, BackendError>> {
+        Box::pin(async move { self.read(&name, &call).await })
+    }
+
+    /// Asks the adapter. Where it found the run of a minted execution, that run is nobody else's.
+    async fn observe(
+        self: &Arc<Self>,
+        managed: &super::Managed,
+        name: &ExecutionName,
+        call: &Call,
+    ) -> Result<Option<Observation>, BackendError> {
+        let is_open = self.target(name).upstream_id.is_none() && name.execution.is_minted();
+        if is_open {
+            // Runs are told apart by their order only, so whoever was started earlier chooses first.
+            let earlier = self.table().uncorrelated_before(name);
+            for other in earlier {
+                drop(self.clone().read_first(other, call.clone()).await);
+            }
+        }
+        for _ in 0..MAX_CLAIMS {
+            let observation = managed.setup.backend.observe(call, &self.target(name)).await?;
+            let claimed = match ExecutionId::new(&observation.upstream_id) {
+                Ok(id) if is_open => self.table().claim(name.test_name().execution(id), name),
+                _ => true,
+            };
+            if claimed {
+                return Ok(Some(observation));
+            }
+        }
+        Ok(None)
+    }
+
     async fn read_once(self: Arc<Self>, name: ExecutionName, call: Call) -> Result<(), BackendError> {
-        let target = self.target(&name);
         let Ok(managed) = self.managed(&name.backend) else {
             return Err(BackendError::new(
                 ErrorKind::ResourceNotFound,
                 format!("backends/{} does not exist", name.backend),
             ));
         };
-        let result = managed.setup.backend.observe(&call, &target).await;
+        let result = self.observe(managed, &name, &call).await;
         managed.note(&result, self.clock.now());
+        let Some(result) = result.transpose() else {
+            self.forget_reading(&name);
+            return Ok(());
+        };
         let result = result.and_then(|observation| match &observation.test {
             Some(test) if *test != name.test => {
                 let message = format!("{name} does not exist: this execution belongs to another test");

@@ -124,6 +124,15 @@ impl Table {
         self.entries.get_mut(name)
     }
 
+    /// The state as last published. Asking for one that is done keeps it in memory.
+    pub(super) fn recall(&mut self, name: &ExecutionName, now: Instant) -> Option<Arc<Execution>> {
+        let entry = self.entries.get_mut(name)?;
+        if entry.record.execution.is_done() {
+            entry.idle_since = now;
+        }
+        Some(entry.execution())
+    }
+
     /// The entry of a name, made from `record` where there is none.
     pub(super) fn entry(
         &mut self,
@@ -132,6 +141,15 @@ impl Table {
         now: Instant,
     ) -> &mut Entry {
         self.entries.entry(name.clone()).or_insert_with(|| Entry::new(record(), now))
+    }
+
+    /// Keeps what the store has of a finished execution for the next read, if there is room.
+    pub(super) fn remember(&mut self, record: Record, now: Instant) -> Arc<Execution> {
+        if self.entries.len() >= MAX_IDLE_ENTRIES {
+            return Arc::new(record.execution);
+        }
+        let name = record.execution.name.clone();
+        self.entry(|| record, &name, now).execution()
     }
 
     /// Forgets an entry, as for a name that turned out not to exist.
@@ -150,6 +168,32 @@ impl Table {
 
     pub(super) fn add_alias(&mut self, upstream: ExecutionName, minted: ExecutionName) {
         self.aliases.insert(upstream, minted);
+    }
+
+    /// Takes a run of upstream's for a minted execution. False where another one has it.
+    pub(super) fn claim(&mut self, upstream: ExecutionName, minted: &ExecutionName) -> bool {
+        self.aliases.entry(upstream).or_insert_with(|| minted.clone()) == minted
+    }
+
+    /// Minted executions of the same test that were started earlier and whose runs are not found yet, oldest first.
+    pub(super) fn uncorrelated_before(&self, name: &ExecutionName) -> Vec<ExecutionName> {
+        let created = |entry: &Entry| entry.record.execution.create_time;
+        let Some(mine) = self.entries.get(name).and_then(created) else { return Vec::new() };
+        let mut earlier: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(other, entry)| {
+                other.execution.is_minted()
+                    && other.backend == name.backend
+                    && other.test == name.test
+                    && entry.record.execution.upstream_id.is_empty()
+                    && !entry.record.execution.is_done()
+            })
+            .filter_map(|(other, entry)| Some((created(entry)?, other)))
+            .filter(|found| *found < (mine, name))
+            .collect();
+        earlier.sort();
+        earlier.into_iter().map(|(_, other)| other.clone()).collect()
     }
 
     /// Changes an entry's record; where `change` says so, gives the new state a revision and a position, saves it,
@@ -248,5 +292,47 @@ impl Table {
             })
             .map(|(_, entry)| entry.record.execution.upstream_id.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Clock, State};
+
+    fn done(id: &str) -> Record {
+        let name = format!("backends/b/tests/t/executions/{id}");
+        let mut execution = Execution::unread(ExecutionName::parse(&name).unwrap());
+        execution.state = State::Completed;
+        Record {
+            execution,
+            settling: None,
+            first_seen: Clock::system().now(),
+            gone_since: None,
+            followed: false,
+            position: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_goes_when_it_is_no_longer_asked_for() {
+        let (mut table, start) = (Table::new(0), Instant::now());
+        let record = done("e");
+        let name = record.execution.name.clone();
+        assert_eq!(*table.remember(record, start), done("e").execution);
+        assert_eq!(table.recall(&name, start + LINGER), Some(Arc::new(done("e").execution)));
+        table.sweep(start + LINGER);
+        assert!(table.get(&name).is_some());
+        table.sweep(start + LINGER * 2);
+        assert!(table.get(&name).is_none());
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let (mut table, now) = (Table::new(0), Instant::now());
+        for number in 0..=MAX_IDLE_ENTRIES {
+            table.remember(done(&number.to_string()), now);
+        }
+        assert_eq!(table.entries().count(), MAX_IDLE_ENTRIES);
     }
 }

@@ -103,6 +103,9 @@ async fn a_merged_list_names_the_backend_that_is_down_and_shows_the_others() {
 #[tokio::test]
 async fn filters_select_by_state_verdict_labels_and_time() {
     let world = quick(20.0).await;
+    let running = start_elsewhere(&world, "connect", "timeout");
+    // Upstream lists what is queued and what runs apart, so a run that is between them may show twice.
+    world.reach(&running, testgate::proto::v1::execution::State::Running).await;
     let parent = world.test("connect", "greeting").await.name;
     let labelled = v1::StartExecutionRequest {
         parent: parent.clone(),
@@ -113,7 +116,6 @@ async fn filters_select_by_state_verdict_labels_and_time() {
         world.client.clone().start_execution(labelled).await.unwrap().into_inner().execution.unwrap();
     world.follow(&labelled.name).await;
     let failed = world.run("connect", "holiday-closure").await;
-    let running = start_elsewhere(&world, "connect", "timeout");
     for (filter, expected) in [
         ("done = false", vec![&running]),
         ("done = true", vec![&labelled.name, &failed.name]),
@@ -214,11 +216,12 @@ async fn a_run_with_a_minted_name_is_listed_once_and_found_by_upstreams_id_too()
     let mut stream = Stream::open(&world, watching([&started.name])).await.unwrap();
     let unseen = all(&world, listing(&parent)).await;
     assert!(names(&unseen).contains(started.name.as_str()), "{unseen:?}");
+    assert_eq!(unseen.len(), 3, "two nights of history and the new one: {unseen:?}");
     let seen = stream.until(|update| !shown(update).upstream_id.is_empty()).await;
     let upstream_id = shown(&seen).upstream_id.clone();
 
     let rows = all(&world, listing(&parent)).await;
-    assert_eq!(rows.len(), 3, "two nights of history and the new one: {rows:?}");
+    assert_eq!(rows.len(), 3, "{rows:?}");
     assert!(names(&rows).contains(started.name.as_str()));
     assert!(!rows.iter().any(|row| row.name.ends_with(&upstream_id)));
     let filtered = ListExecutionsRequest { filter: "done = false".to_owned(), ..listing(&parent) };
@@ -288,4 +291,43 @@ async fn a_batch_answers_in_order_or_not_at_all() {
     let missing = vec![names[0].clone(), "backends/connect/tests/nope/executions/nope".to_owned()];
     let status = world.client.clone().batch_get_executions(batch(missing)).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn runs_that_upstream_does_not_show_yet_are_paged_with_the_others() {
+    let world = quick(1.0).await;
+    world.sandbox.inject("openmetadata", Fault::new("Trigger", FaultKind::Swallow)).unwrap();
+    let parent = world.test("quality", "Orders, daily").await.name;
+    let mut started = HashSet::new();
+    for _ in 0..3 {
+        let start = v1::StartExecutionRequest { parent: parent.clone(), ..Default::default() };
+        let start = world.client.clone().start_execution(start).await.unwrap().into_inner();
+        started.insert(start.execution.unwrap().name);
+    }
+    for page_size in [1, 2, 3, 4, 100] {
+        let rows = all(&world, ListExecutionsRequest { page_size, ..listing(&parent) }).await;
+        assert_eq!(rows.len(), 5, "by {page_size}: two nights of history and the new ones");
+        assert!(started.iter().all(|name| names(&rows).contains(name.as_str())));
+    }
+}
+
+#[tokio::test]
+async fn runs_started_at_the_same_time_are_each_listed_once() {
+    let world = quick(1.0).await;
+    let parent = world.test("quality", "Orders, daily").await.name;
+    let mut started = HashSet::new();
+    for _ in 0..3 {
+        let start = v1::StartExecutionRequest { parent: parent.clone(), ..Default::default() };
+        let start = world.client.clone().start_execution(start).await.unwrap().into_inner();
+        started.insert(start.execution.unwrap().name);
+    }
+    let rows = all(&world, listing(&parent)).await;
+    let shown: Vec<_> = rows.iter().map(|row| (id_of(&row.name), &row.upstream_id)).collect();
+    assert_eq!(rows.len(), 5, "{shown:?}");
+    assert!(
+        started.iter().all(|name| names(&rows).contains(name.as_str())),
+        "{shown:?} lack some of {started:?}"
+    );
+    let runs: HashSet<_> = rows.iter().map(|row| &row.upstream_id).collect();
+    assert_eq!(runs.len(), 5, "two executions share a run: {shown:?}");
 }

@@ -4,7 +4,7 @@
     clippy::string_slice,
     clippy::disallowed_methods,
     unreachable_pub,
-    reason = "a test may panic"
+    reason = "tests may panic and spawn, and are no part of the product"
 )]
 
 mod cli;

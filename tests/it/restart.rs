@@ -99,9 +99,15 @@ poll_interval = "200ms"
     }
 
     fn command(&self) -> Command {
+        self.command_after(":")
+    }
+
+    /// With a command of the shell before the process.
+    fn command_after(&self, before: &str) -> Command {
         // A file that grows beyond the process's limit is an error to the process instead of its end.
         let mut command = Command::new("sh");
-        command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_testgate")]);
+        let script = format!(r#"trap '' XFSZ; {before}; exec "$0" "$@""#);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_testgate")]);
         command.args(["serve", "--config"]).arg(self.config());
         command
             .env("AWS_ACCESS_KEY_ID", sigv4::DEFAULT_ACCESS_KEY_ID)
@@ -116,7 +122,11 @@ poll_interval = "200ms"
 
     /// Starts the process and connects to it.
     async fn process(&self) -> Process {
-        let mut child = self.command().spawn().unwrap();
+        Self::connected(self.command()).await
+    }
+
+    async fn connected(mut command: Command) -> Process {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
         let Some(first) = first else { panic!("it did not start: {}", output(&mut child).await) };
@@ -484,6 +494,26 @@ async fn a_full_disk_refuses_starts_and_nothing_else() {
     process.kill().await;
     let process = place.process().await;
     assert_eq!(name_of(&process.client, &parent, "full").await, before);
+}
+
+#[tokio::test]
+async fn a_store_that_can_only_be_read_refuses_starts_and_serves_reads() {
+    let place = Place::new().await;
+    let mut first = place.process().await;
+    let parent = LEX.parent(&place.world).await;
+    let name = name_of(&first.client, &parent, "before").await;
+    let done = until_done(&first.client, &name).await;
+    first.terminate();
+    assert!(first.exit().await.success());
+    // From its first byte on the process can't write to the file. Permissions would not keep root from it.
+    let second = Place::connected(place.command_after("ulimit -f 0")).await;
+    assert_eq!(get(&second.client, &name).await.unwrap(), done);
+    let sent = place.world.calls("lex", LEX.operation);
+    let refused = start(&second.client, &parent, "after").await.unwrap_err();
+    assert_eq!(told(&refused), (Code::Unavailable, "STORE_UNAVAILABLE".into()), "{refused}");
+    assert_eq!(place.world.calls("lex", LEX.operation), sent);
+    let repeat = start(&second.client, &parent, "before").await.unwrap();
+    assert!(repeat.deduplicated, "what is known needs no write");
 }
 
 #[tokio::test]

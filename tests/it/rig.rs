@@ -10,23 +10,23 @@ use tonic::{Status, Streaming};
 use crate::support::{PATIENCE, Setup, World};
 
 /// A world whose upstreams throttle nobody and whose gateway is in a hurry.
-pub async fn quick(clock_scale: f64) -> World {
+pub(crate) async fn quick(clock_scale: f64) -> World {
     unthrottled(World::with(hurried(clock_scale)).await)
 }
 
 /// The setup of [`quick`], to be changed further.
-pub fn hurried(clock_scale: f64) -> Setup {
+pub(crate) fn hurried(clock_scale: f64) -> Setup {
     Setup { clock_scale, adjust: |backends| backends.iter_mut().for_each(hurry), ..Setup::default() }
 }
 
 /// Gives a backend a budget that nothing here uses up.
-pub fn hurry(backend: &mut testgate::config::backend::BackendConfig) {
+pub(crate) fn hurry(backend: &mut testgate::config::backend::BackendConfig) {
     backend.max_requests_per_second = 1000.0;
     backend.poll_interval = std::time::Duration::from_millis(100);
 }
 
 /// Switches the upstreams' own throttles off.
-pub fn unthrottled(world: World) -> World {
+pub(crate) fn unthrottled(world: World) -> World {
     for upstream in ["connect", "lex"] {
         world.control(upstream, json!({"command": "rate_limit", "enabled": false}));
     }
@@ -34,38 +34,38 @@ pub fn unthrottled(world: World) -> World {
 }
 
 /// Starts a run at the upstream, as somebody else would, and gives its name here.
-pub fn start_elsewhere(world: &World, upstream: &str, test: &str) -> String {
+pub(crate) fn start_elsewhere(world: &World, upstream: &str, test: &str) -> String {
     let started = world.control(upstream, json!({"command": "start", "test": test}));
     let id = |member: &str| started[member].as_str().unwrap().to_owned();
     format!("backends/{upstream}/tests/{}/executions/{}", id("test"), id("execution"))
 }
 
 /// The last part of a name.
-pub fn id_of(name: &str) -> &str {
+pub(crate) fn id_of(name: &str) -> &str {
     name.rsplit('/').next().unwrap()
 }
 
 /// A request to follow these names.
-pub fn watching<'a>(names: impl IntoIterator<Item = &'a String>) -> WatchExecutionsRequest {
+pub(crate) fn watching<'a>(names: impl IntoIterator<Item = &'a String>) -> WatchExecutionsRequest {
     WatchExecutionsRequest { names: names.into_iter().cloned().collect(), ..Default::default() }
 }
 
 /// A request to follow a parent.
-pub fn watching_parent(parent: &str) -> WatchExecutionsRequest {
+pub(crate) fn watching_parent(parent: &str) -> WatchExecutionsRequest {
     WatchExecutionsRequest { parent: parent.to_owned(), ..Default::default() }
 }
 
 /// An open stream.
-pub struct Stream {
+pub(crate) struct Stream {
     inner: Streaming<WatchExecutionsResponse>,
     /// The last token that was not empty.
-    pub token: String,
+    pub(crate) token: String,
     /// The token of the last message, whatever it was.
-    pub last_token: String,
+    pub(crate) last_token: String,
 }
 
 impl Stream {
-    pub async fn open(world: &World, request: WatchExecutionsRequest) -> Result<Self, Status> {
+    pub(crate) async fn open(world: &World, request: WatchExecutionsRequest) -> Result<Self, Status> {
         let mut client = world.client.clone();
         let opening = client.watch_executions(request);
         let opened =
@@ -74,7 +74,7 @@ impl Stream {
     }
 
     /// The next event; `None` where the stream ended with OK.
-    pub async fn next(&mut self) -> Result<Option<Event>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Status> {
         let message =
             tokio::time::timeout(PATIENCE, self.inner.message()).await.expect("nothing came in time")?;
         Ok(message.map(|message| {
@@ -87,12 +87,12 @@ impl Stream {
     }
 
     /// The next event of a stream that goes on.
-    pub async fn event(&mut self) -> Event {
+    pub(crate) async fn event(&mut self) -> Event {
         self.next().await.unwrap().expect("the stream ended")
     }
 
     /// Everything up to `snapshot_complete`.
-    pub async fn opening(&mut self) -> (Vec<v1::ExecutionUpdate>, SnapshotComplete) {
+    pub(crate) async fn opening(&mut self) -> (Vec<v1::ExecutionUpdate>, SnapshotComplete) {
         let mut updates = Vec::new();
         loop {
             match self.event().await {
@@ -104,7 +104,7 @@ impl Stream {
     }
 
     /// Reads on to the first update that is wanted.
-    pub async fn until(
+    pub(crate) async fn until(
         &mut self,
         mut wanted: impl FnMut(&v1::ExecutionUpdate) -> bool,
     ) -> v1::ExecutionUpdate {
@@ -121,7 +121,7 @@ impl Stream {
     }
 
     /// The next heartbeat.
-    pub async fn beat(&mut self) -> v1::Heartbeat {
+    pub(crate) async fn beat(&mut self) -> v1::Heartbeat {
         loop {
             if let Event::Heartbeat(beat) = self.event().await {
                 return beat;
@@ -131,11 +131,11 @@ impl Stream {
 }
 
 /// The execution of an update.
-pub fn shown(update: &v1::ExecutionUpdate) -> &v1::Execution {
+pub(crate) fn shown(update: &v1::ExecutionUpdate) -> &v1::Execution {
     update.execution.as_ref().unwrap()
 }
 
 /// Whether an update is of this execution and says this.
-pub fn is(update: &v1::ExecutionUpdate, kind: Type, name: &str) -> bool {
+pub(crate) fn is(update: &v1::ExecutionUpdate, kind: Type, name: &str) -> bool {
     update.r#type() == kind && shown(update).name == name
 }

@@ -80,7 +80,7 @@ async fn send(
     client.clone().start_execution(request).await.map(tonic::Response::into_inner)
 }
 
-/// A retry whose candidates may need a moment to show up in upstream's list.
+/// Starts, or asks again, and gives the execution's name.
 pub async fn name_of(client: &Client, parent: &str, id: &str) -> String {
     start(client, parent, id).await.unwrap().execution.unwrap().name
 }
@@ -628,5 +628,24 @@ async fn a_caller_that_hangs_up_does_not_lose_its_start() {
         let answer = start(&world.client, &parent, "left").await.unwrap();
         assert!(answer.deduplicated && !answer.execution.unwrap().reconciled, "{}", kind.backend);
         assert_eq!((kind.starts(&world), kind.runs(&world)), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_start_under_way_is_finished_by_a_draining_gateway() {
+    for kind in [CONNECT, LEX, QUALITY] {
+        let world = World::start().await;
+        let parent = kind.parent(&world).await;
+        kind.inject(&world, FaultKind::Delay { ms: 300 });
+        let World { gateway, client, sandbox, .. } = world;
+        let drain = async {
+            while sandbox.calls(kind.upstream, kind.operation).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            gateway.drain().await
+        };
+        let (answer, drained) = tokio::join!(start(&client, &parent, "last"), drain);
+        assert!(!answer.unwrap().execution.unwrap().name.is_empty(), "{}", kind.backend);
+        drained.unwrap();
     }
 }

@@ -117,33 +117,35 @@ async fn a_result_of_a_case_is_done_and_cannot_fail_to_stop() {
 
 #[tokio::test]
 async fn openmetadata_stops_a_whole_test_and_asks_for_consent() {
-    for airflow in [true, false] {
-        let world = World::start().await;
-        if !airflow {
-            kubernetes(&world);
-        }
-        let first = world.begin("quality", SLOW).await;
-        let second = world.begin("quality", SLOW).await;
-        let refused = stop(&world, &first.name, "stop").await.unwrap_err();
-        assert_eq!(told(&refused), (Code::FailedPrecondition, "STOP_SCOPE_NOT_ALLOWED".into()));
-        assert_eq!(world.calls("openmetadata", "Kill"), 0);
-        for one in [&first, &second] {
-            correlated(&world, &one.name).await;
-        }
+    tokio::join!(stop_a_whole_test(true), stop_a_whole_test(false));
+}
 
-        let stopping = send(&world, consenting(&first.name, "stop")).await.unwrap();
-        assert_eq!(state(&stopping), State::Stopping);
-        for one in [&first, &second] {
-            let ended = last(&world, &one.name).await;
-            assert_eq!(
-                (state(&ended), verdict(&ended)),
-                (State::Stopped, Verdict::Inconclusive),
-                "airflow {airflow}: {ended:?}"
-            );
-            assert!(ended.stop_request_time.is_some(), "it counts as stopped here");
-        }
-        assert_eq!(world.calls("openmetadata", "Kill"), 1);
+async fn stop_a_whole_test(airflow: bool) {
+    let world = World::start().await;
+    if !airflow {
+        kubernetes(&world);
     }
+    let first = world.begin("quality", SLOW).await;
+    let second = world.begin("quality", SLOW).await;
+    let refused = stop(&world, &first.name, "stop").await.unwrap_err();
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "STOP_SCOPE_NOT_ALLOWED".into()));
+    assert_eq!(world.calls("openmetadata", "Kill"), 0);
+    for one in [&first, &second] {
+        correlated(&world, &one.name).await;
+    }
+
+    let stopping = send(&world, consenting(&first.name, "stop")).await.unwrap();
+    assert_eq!(state(&stopping), State::Stopping);
+    for one in [&first, &second] {
+        let ended = last(&world, &one.name).await;
+        assert_eq!(
+            (state(&ended), verdict(&ended)),
+            (State::Stopped, Verdict::Inconclusive),
+            "airflow {airflow}: {ended:?}"
+        );
+        assert!(ended.stop_request_time.is_some(), "it counts as stopped here");
+    }
+    assert_eq!(world.calls("openmetadata", "Kill"), 1);
 }
 
 #[tokio::test]
@@ -197,36 +199,40 @@ async fn twenty_concurrent_stops_with_one_id_kill_once() {
 
 #[tokio::test]
 async fn a_lost_reply_of_a_kill_is_an_unknown_outcome() {
-    for lost in
-        [FaultKind::ResetAfter, FaultKind::Truncate, FaultKind::Silent, FaultKind::Status { status: 500 }]
-    {
-        let world = World::with(Setup {
-            adjust: |backends| {
-                backends.iter_mut().for_each(|one| one.request_timeout = Duration::from_millis(400))
-            },
-            ..Setup::default()
-        })
-        .await;
-        let started = world.begin("quality", SLOW).await;
-        correlated(&world, &started.name).await;
-        let happened = matches!(lost, FaultKind::ResetAfter | FaultKind::Truncate);
-        world.sandbox.inject("openmetadata", Fault::new("Kill", lost.clone()).times(1)).unwrap();
-        let unknown = send(&world, consenting(&started.name, "stop")).await.unwrap_err();
-        assert_eq!(told(&unknown), (Code::Unknown, "STOP_OUTCOME_UNKNOWN".into()), "{lost:?}: {unknown}");
-        assert!(unknown.get_details_retry_info().is_none());
-        assert_eq!(world.calls("openmetadata", "Kill"), 1, "{lost:?}");
+    tokio::join!(
+        lose_a_kill(FaultKind::ResetAfter, true),
+        lose_a_kill(FaultKind::Truncate, true),
+        lose_a_kill(FaultKind::Silent, false),
+        lose_a_kill(FaultKind::Status { status: 500 }, false),
+    );
+}
 
-        // The same request again settles it.
-        send(&world, consenting(&started.name, "stop")).await.unwrap();
-        let ended = last(&world, &started.name).await;
-        assert_eq!(
-            (state(&ended), verdict(&ended)),
-            (State::Stopped, Verdict::Inconclusive),
-            "{lost:?} {ended:?}"
-        );
-        if !happened {
-            assert_eq!(world.calls("openmetadata", "Kill"), 2);
-        }
+async fn lose_a_kill(lost: FaultKind, happened: bool) {
+    let world = World::with(Setup {
+        adjust: |backends| {
+            backends.iter_mut().for_each(|one| one.request_timeout = Duration::from_millis(400));
+        },
+        ..Setup::default()
+    })
+    .await;
+    let started = world.begin("quality", SLOW).await;
+    correlated(&world, &started.name).await;
+    world.sandbox.inject("openmetadata", Fault::new("Kill", lost.clone()).times(1)).unwrap();
+    let unknown = send(&world, consenting(&started.name, "stop")).await.unwrap_err();
+    assert_eq!(told(&unknown), (Code::Unknown, "STOP_OUTCOME_UNKNOWN".into()), "{lost:?}: {unknown}");
+    assert!(unknown.get_details_retry_info().is_none());
+    assert_eq!(world.calls("openmetadata", "Kill"), 1, "{lost:?}");
+
+    // The same request again settles it.
+    send(&world, consenting(&started.name, "stop")).await.unwrap();
+    let ended = last(&world, &started.name).await;
+    assert_eq!(
+        (state(&ended), verdict(&ended)),
+        (State::Stopped, Verdict::Inconclusive),
+        "{lost:?} {ended:?}"
+    );
+    if !happened {
+        assert_eq!(world.calls("openmetadata", "Kill"), 2, "{lost:?}");
     }
 }
 

@@ -144,6 +144,34 @@ impl World {
         states
     }
 
+    /// Waits until an execution is in a state.
+    pub async fn reach(&self, name: &str, wanted: State) {
+        let mut known = None;
+        let reached = async {
+            loop {
+                let request = v1::WaitExecutionRequest {
+                    name: name.to_owned(),
+                    after_revision: Some(known.unwrap_or(0)),
+                    ..Default::default()
+                };
+                let execution = self
+                    .client
+                    .clone()
+                    .wait_execution(request)
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .execution
+                    .unwrap();
+                if state(&execution) == wanted {
+                    return;
+                }
+                known = Some(execution.revision);
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the execution did not reach the state in time");
+    }
+
     /// Starts a test and follows it to its end.
     pub async fn run(&self, backend: &str, display_name: &str) -> v1::Execution {
         let started = self.begin(backend, display_name).await;

@@ -539,3 +539,60 @@ async fn a_waiters_shorter_deadline_is_answered_before_it_passes() {
     let answer = world.client.clone().wait_execution(request).await.unwrap().into_inner();
     assert!(!answer.execution.unwrap().done);
 }
+
+#[tokio::test]
+async fn a_parent_never_hears_of_a_name_that_turns_out_not_to_exist() {
+    let world = quick(1.0).await;
+    let request =
+        WatchExecutionsRequest { heartbeat_interval: SECOND, ..watching_parent("backends/lex/tests/-") };
+    let mut parent = Stream::open(&world, request).await.unwrap();
+    parent.opening().await;
+    world.sandbox.inject("lex", Fault::new("DescribeTestExecution", FaultKind::Delay { ms: 3000 })).unwrap();
+    let nowhere = "backends/lex/tests/BOOKINGOK1/executions/NOWHERE001".to_owned();
+    let request = WatchExecutionsRequest { until_done: true, ..watching([&nowhere]) };
+    let mut stream = Stream::open(&world, request).await.unwrap();
+    stream.opening().await;
+    stream.until(|update| update.r#type() == Type::Removed).await;
+    // What was queued before comes before the next heartbeat but one.
+    for _ in 0..2 {
+        let event = parent.event().await;
+        assert!(matches!(event, Event::Heartbeat(_)), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_newest_state_and_how_many_it_stands_for() {
+    let world = quick(1.0).await;
+    let started = begin_endless(&world).await;
+    // No more than the opening fits into its window.
+    let address = format!("http://{}", world.gateway.addresses()[0]);
+    let endpoint = tonic::transport::Channel::from_shared(address).unwrap().initial_stream_window_size(256);
+    let client = v1::test_execution_service_client::TestExecutionServiceClient::new;
+    let mut client = client(endpoint.connect().await.unwrap());
+    let mut slow = client.watch_executions(watching([&started.name])).await.unwrap().into_inner();
+
+    let mut quick_reader = Stream::open(&world, watching([&started.name])).await.unwrap();
+    quick_reader.opening().await;
+    let id = id_of(&started.name);
+    for passed in 1..=8 {
+        world.control(
+            "connect",
+            json!({"command": "set", "execution": id, "total": 9, "passed": passed, "failed": 0}),
+        );
+        quick_reader
+            .until(|update| shown(update).counts.and_then(|counts| counts.passed) == Some(passed))
+            .await;
+    }
+    finish(&world, &started.name);
+    quick_reader.until(|update| shown(update).done).await;
+
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(|update| shown(update).done) {
+        if let Some(Event::Update(update)) = slow.message().await.unwrap().unwrap().event {
+            seen.push(update);
+        }
+    }
+    assert!(seen.windows(2).all(|pair| shown(&pair[0]).revision < shown(&pair[1]).revision));
+    let merged: i32 = seen.iter().map(|update| update.coalesced_count).sum();
+    assert!(merged >= 5 && seen.len() <= 5, "{} updates stand for {merged} more", seen.len());
+}

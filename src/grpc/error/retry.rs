@@ -71,7 +71,7 @@ pub(super) fn delay(base: Duration, hint: Option<Duration>) -> Duration {
 /// A random number in [0, 1). Without randomness there is no jitter, which is no reason to fail.
 fn unit() -> f64 {
     let mut bytes = [0u8; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
+    match getrandom::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
         Err(_) => 0.0,
     }
