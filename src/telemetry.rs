@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt as format, reload};
@@ -57,7 +57,7 @@ pub fn check_level(text: &str) -> Result<(), String> {
 
 /// Changes the level while the process runs.
 pub struct LogHandle {
-    reload: reload::Handle<EnvFilter, Registry>,
+    reload: reload::Handle<Targets, Registry>,
     level: Mutex<String>,
 }
 
@@ -125,7 +125,7 @@ fn handle(log_format: LogFormat, level: &str) -> Result<(BoxedLayer, LogHandle),
     Ok((lines.with_filter(filter).boxed(), LogHandle { reload, level }))
 }
 
-fn filter(text: &str) -> Result<EnvFilter, String> {
+fn filter(text: &str) -> Result<Targets, String> {
     let text = text.trim();
     if text.is_empty() || text.len() > 4096 {
         return Err(
@@ -137,7 +137,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if is_word && text.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
         return Err("is not a level: error, warn, info, debug, trace or off".to_owned());
     }
-    EnvFilter::builder().parse(text).map_err(|error| format!("is not a log filter: {error}"))
+    text.parse::<Targets>().map_err(|error| format!("is not a log filter: {error}"))
 }
 
 #[cfg(test)]

@@ -107,10 +107,7 @@ impl Output {
         rows: impl Iterator<Item = Vec<String>>,
     ) -> Result<(), Failure> {
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .force_no_tty();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if let Some(header) = header {
             table.set_header(header.iter().copied());
         }
