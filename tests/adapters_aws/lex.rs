@@ -31,7 +31,7 @@ async fn every_default_test_set_reaches_its_verdict() {
 }
 
 #[tokio::test]
-async fn results_that_lag_are_awaited_with_a_condition() {
+async fn row_33_results_that_lag_are_awaited_with_a_condition() {
     let world = world().await;
     let (mut target, _) = world.start(&world.lex, "LATERESULT").await;
     let mut conditions = 0;

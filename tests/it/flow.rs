@@ -83,7 +83,7 @@ async fn every_connect_test_of_the_sandbox_ends_as_its_description_says() {
 }
 
 #[tokio::test]
-async fn every_lex_test_of_the_sandbox_ends_as_its_description_says() {
+async fn row_29_every_lex_test_of_the_sandbox_ends_as_its_description_says() {
     use State::{Completed, Errored};
     use Verdict::{Failed, Inconclusive, Passed};
     let world = quick(20.0).await;

@@ -31,7 +31,7 @@ const SERVICES: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn services_and_all_fourteen_methods_are_listed() {
+async fn row_49_services_and_all_fourteen_methods_are_listed() {
     let world = World::start().await;
     let services = grpcurl(&world, &[], &["list"]).await;
     assert_eq!(services.code, Some(0), "{services:?}");
@@ -43,7 +43,7 @@ async fn services_and_all_fourteen_methods_are_listed() {
 }
 
 #[tokio::test]
-async fn a_description_has_the_contracts_comments() {
+async fn row_49_a_description_has_the_contracts_comments() {
     let world = World::start().await;
     let service = grpcurl(&world, &[], &["describe", "testgate.v1.TestExecutionService"]).await;
     assert_eq!(service.code, Some(0), "{service:?}");
@@ -117,7 +117,7 @@ macro_rules! reflected {
 }
 
 #[tokio::test]
-async fn both_versions_of_reflection_answer() {
+async fn row_49_both_versions_of_reflection_answer() {
     let world = World::start().await;
     let (new, old) = (reflected!(v1, world), reflected!(v1alpha, world));
     for service in [SERVICES[0], SERVICES[3]] {

@@ -209,7 +209,7 @@ async fn what_was_followed_for_too_long_is_lost() {
 }
 
 #[tokio::test]
-async fn an_unknown_status_is_kept_verbatim_and_decides_nothing() {
+async fn row_30_an_unknown_status_is_kept_verbatim_and_decides_nothing() {
     let world = quick(1.0).await;
     let name = begin_endless(&world).await;
     let mut stream = Stream::open(&world, watching([&name])).await.unwrap();
@@ -228,7 +228,7 @@ async fn an_unknown_status_is_kept_verbatim_and_decides_nothing() {
 }
 
 #[tokio::test]
-async fn a_status_that_goes_backwards_changes_nothing() {
+async fn row_32_a_status_that_goes_backwards_changes_nothing() {
     let world = quick(20.0).await;
     let ended = world.run("connect", "greeting").await;
     world.control(

@@ -121,7 +121,7 @@ async fn what_is_read_back_holds_the_rows_and_the_metrics() {
 }
 
 #[tokio::test]
-async fn other_content_under_the_same_key_is_refused_without_a_write() {
+async fn row_36_other_content_under_the_same_key_is_refused_without_a_write() {
     for api in ["by-fqn", "documented"] {
         let world = World::start().await;
         style(&world, api);
@@ -147,7 +147,7 @@ async fn other_content_under_the_same_key_is_refused_without_a_write() {
 }
 
 #[tokio::test]
-async fn a_conflict_in_a_race_is_judged_by_what_is_there() {
+async fn row_36_a_conflict_in_a_race_is_judged_by_what_is_there() {
     for same in [true, false] {
         let world = World::start().await;
         // Another gateway writes while the write of ours is on its way to the server.
@@ -188,7 +188,7 @@ async fn a_conflict_with_nothing_there_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn an_implausible_time_is_refused_with_a_hint_before_any_write() {
+async fn row_35_an_implausible_time_is_refused_with_a_hint_before_any_write() {
     let world = World::start().await;
     let good = passed(&world, ago(5)).await;
     let before = writes(&world);
@@ -245,7 +245,7 @@ async fn a_malformed_record_is_refused_with_all_its_fields() {
 }
 
 #[tokio::test]
-async fn a_swallowed_write_is_written_once_more() {
+async fn row_38_a_swallowed_write_is_written_once_more() {
     for api in ["by-fqn", "documented"] {
         let world = World::start().await;
         style(&world, api);
@@ -260,7 +260,7 @@ async fn a_swallowed_write_is_written_once_more() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_swallowed_twice_is_told() {
+async fn row_38_a_write_that_is_swallowed_twice_is_told() {
     let world = World::start().await;
     world.control("openmetadata", json!({"do": "swallow_results", "times": 2}));
     let request = passed(&world, ago(5)).await;
@@ -345,7 +345,7 @@ async fn a_soft_deleted_case_stays_deleted() {
 }
 
 #[tokio::test]
-async fn an_older_result_leaves_the_current_status() {
+async fn row_37_an_older_result_leaves_the_current_status() {
     for api in ["by-fqn", "documented"] {
         let world = World::start().await;
         style(&world, api);
@@ -367,7 +367,7 @@ async fn an_older_result_leaves_the_current_status() {
 }
 
 #[tokio::test]
-async fn twenty_concurrent_records_write_once() {
+async fn row_36_twenty_concurrent_records_write_once() {
     tokio::join!(record_at_once("by-fqn"), record_at_once("documented"));
 }
 

@@ -291,7 +291,7 @@ enum Point {
 }
 
 #[tokio::test]
-async fn a_kill_at_any_point_of_a_start_starts_nothing_twice() {
+async fn row_28_a_kill_at_any_point_of_a_start_starts_nothing_twice() {
     let points = [
         Point::After(0),
         Point::After(2),
@@ -461,7 +461,7 @@ async fn a_resume_token_of_an_earlier_process_is_told_reset() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_starts_and_nothing_else() {
+async fn row_48_a_full_disk_refuses_starts_and_nothing_else() {
     let place = Place::new().await;
     let process = place.process().await;
     let parent = LEX.parent(&place.world).await;
@@ -497,7 +497,7 @@ async fn a_full_disk_refuses_starts_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_store_that_can_only_be_read_refuses_starts_and_serves_reads() {
+async fn row_48_a_store_that_can_only_be_read_refuses_starts_and_serves_reads() {
     let place = Place::new().await;
     let mut first = place.process().await;
     let parent = LEX.parent(&place.world).await;
@@ -536,7 +536,7 @@ fn remove(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_lost_reply_before_a_kill_is_adopted_after_it() {
+async fn row_28_a_lost_reply_before_a_kill_is_adopted_after_it() {
     let place = Place::new().await;
     let mut process = place.process().await;
     for kind in [LEX, QUALITY] {

@@ -136,7 +136,7 @@ async fn an_id_is_of_one_test_and_another_id_is_another_start() {
 }
 
 #[tokio::test]
-async fn an_id_with_other_parameters_is_refused() {
+async fn row_27_an_id_with_other_parameters_is_refused() {
     let world = World::start().await;
     let parent = LEX.parent(&world).await;
     let plain = request(&parent, "once");
@@ -158,7 +158,7 @@ async fn an_id_with_other_parameters_is_refused() {
 }
 
 #[tokio::test]
-async fn a_start_whose_reply_is_lost_is_adopted_by_its_retry() {
+async fn row_26_a_start_whose_reply_is_lost_is_adopted_by_its_retry() {
     for kind in UNTOKENED {
         for lost in [FaultKind::ResetAfter, FaultKind::Truncate, FaultKind::WrongJson] {
             let world = World::start().await;
@@ -196,7 +196,7 @@ async fn the_id_that_was_made_up_is_told_when_the_reply_is_lost() {
 }
 
 #[tokio::test]
-async fn a_start_that_never_appears_is_not_confirmed_after_a_minute_and_never_sent_again() {
+async fn row_26_a_start_that_never_appears_is_not_confirmed_after_a_minute_and_never_sent_again() {
     for kind in UNTOKENED {
         for lost in [
             FaultKind::ResetBefore,
@@ -235,7 +235,7 @@ async fn a_start_that_never_appears_is_not_confirmed_after_a_minute_and_never_se
 }
 
 #[tokio::test]
-async fn with_two_candidates_the_outcome_stays_unknown() {
+async fn row_26_with_two_candidates_the_outcome_stays_unknown() {
     for kind in UNTOKENED {
         let world = World::start().await;
         let parent = kind.parent(&world).await;
@@ -324,7 +324,7 @@ async fn a_run_whose_start_is_under_way_is_not_adopted() {
 }
 
 #[tokio::test]
-async fn a_lost_reply_of_connect_is_sent_again_with_its_token() {
+async fn row_26_a_lost_reply_of_connect_is_sent_again_with_its_token() {
     let world = World::start().await;
     let parent = CONNECT.parent(&world).await;
     CONNECT.inject(&world, FaultKind::ResetAfter);
@@ -481,7 +481,7 @@ async fn a_server_without_a_pipeline_client_says_so_and_frees_the_id() {
 }
 
 #[tokio::test]
-async fn connect_refuses_the_101st_start() {
+async fn row_25_connect_refuses_the_101st_start() {
     let world = World::start().await;
     let parent = CONNECT.parent(&world).await;
     for _ in 0..100 {

@@ -75,7 +75,7 @@ async fn an_unreachable_pipeline_service_is_no_missing_run() {
 }
 
 #[tokio::test]
-async fn a_replaced_token_is_read_again() {
+async fn row_40_a_replaced_token_is_read_again() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "sandbox-token").unwrap();
     let path = file.path().to_owned();

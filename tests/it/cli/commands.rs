@@ -119,7 +119,7 @@ async fn short_names_are_found_by_id_or_display_name_and_never_guessed() {
 }
 
 #[tokio::test]
-async fn a_reader_that_leaves_is_no_error() {
+async fn row_52_a_reader_that_leaves_is_no_error() {
     let world = World::start().await;
     for format in ["table", "json", "jsonl", "name"] {
         let mut child = client(&world, ["tests", "-", "-o", format]).spawn().unwrap();

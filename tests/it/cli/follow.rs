@@ -102,7 +102,7 @@ async fn wrong_usage_is_told_before_anything_is_called() {
 }
 
 #[tokio::test]
-async fn ctrl_c_leaves_the_run_going_and_says_how_to_attach() {
+async fn row_52_ctrl_c_leaves_the_run_going_and_says_how_to_attach() {
     let world = World::start().await;
     let mut child = client(&world, ["run", "connect/slow-transfer"]).spawn().unwrap();
     let mut notes = stderr_lines(&mut child);
@@ -117,7 +117,7 @@ async fn ctrl_c_leaves_the_run_going_and_says_how_to_attach() {
 }
 
 #[tokio::test]
-async fn ctrl_c_stops_the_run_where_that_was_asked_for() {
+async fn row_52_ctrl_c_stops_the_run_where_that_was_asked_for() {
     let world = World::start().await;
     let mut child = client(&world, ["run", "connect/slow-transfer", "--stop-on-interrupt"]).spawn().unwrap();
     let mut notes = stderr_lines(&mut child);
@@ -149,7 +149,7 @@ async fn a_repeated_request_id_attaches_to_the_same_run() {
 }
 
 #[tokio::test]
-async fn a_watch_of_everything_shows_a_line_for_each_change_without_control_bytes() {
+async fn row_52_a_watch_of_everything_shows_a_line_for_each_change_without_control_bytes() {
     let world = fast().await;
     let mut child = client(&world, ["watch", "-", "--filter", "labels.build = \"42\""]).spawn().unwrap();
     let mut out = crate::process::stdout_lines(&mut child);
