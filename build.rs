@@ -6,6 +6,16 @@ use std::{env, fs};
 
 use prost::Message as _;
 
+const PACKAGE: &str = ".testgate.v1";
+/// Replies that carry tracked executions. The server has types of its own for them, which hold an execution's bytes.
+const ENCODED: [&str; 5] = [
+    "GetExecutionResponse",
+    "BatchGetExecutionsResponse",
+    "ListExecutionsResponse",
+    "WaitExecutionResponse",
+    "WatchExecutionsResponse",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const PROTO: &str = "proto/testgate/v1/testgate.proto";
     println!("cargo:rerun-if-changed={PROTO}");
@@ -22,9 +32,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         file.source_code_info = None;
     }
     debug_assert!(descriptors.encoded_len() > 0);
-    tonic_prost_build::configure()
-        .build_transport(false)
-        .codec_path("crate::proto::codec::Codec")
-        .compile_fds(descriptors)?;
+    let generated =
+        || tonic_prost_build::configure().build_transport(false).codec_path("crate::proto::codec::Codec");
+    generated().build_server(false).compile_fds(descriptors.clone())?;
+
+    let server = out.join("server");
+    fs::create_dir_all(&server)?;
+    let mut generated =
+        generated().build_client(false).out_dir(server).extern_path(PACKAGE, "crate::proto::v1");
+    for reply in ENCODED {
+        generated =
+            generated.extern_path(format!("{PACKAGE}.{reply}"), format!("crate::proto::encoded::{reply}"));
+    }
+    generated.compile_fds(descriptors)?;
     Ok(())
 }

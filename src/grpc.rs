@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::backend::{Call, Priority};
-use crate::proto::v1;
 use crate::proto::v1::test_execution_service_server::TestExecutionService;
+use crate::proto::{encoded, v1};
 use crate::server::Deadline;
 use crate::tasks::Lifecycle;
 use crate::token::{Epoch, PageTokens, ResumeTokens, TokenKey};
@@ -130,21 +130,21 @@ impl TestExecutionService for Service {
     async fn get_execution(
         &self,
         request: Request<v1::GetExecutionRequest>,
-    ) -> Result<Response<v1::GetExecutionResponse>, Status> {
+    ) -> Result<Response<encoded::GetExecutionResponse>, Status> {
         reply(self.0.get_execution(&Context::of(&request), request.into_inner()).await)
     }
 
     async fn batch_get_executions(
         &self,
         request: Request<v1::BatchGetExecutionsRequest>,
-    ) -> Result<Response<v1::BatchGetExecutionsResponse>, Status> {
+    ) -> Result<Response<encoded::BatchGetExecutionsResponse>, Status> {
         reply(self.0.batch_get_executions(&Context::of(&request), request.into_inner()).await)
     }
 
     async fn list_executions(
         &self,
         request: Request<v1::ListExecutionsRequest>,
-    ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
+    ) -> Result<Response<encoded::ListExecutionsResponse>, Status> {
         reply(self.0.list_executions(&Context::of(&request), request.into_inner()).await)
     }
 
@@ -165,12 +165,12 @@ impl TestExecutionService for Service {
     async fn wait_execution(
         &self,
         request: Request<v1::WaitExecutionRequest>,
-    ) -> Result<Response<v1::WaitExecutionResponse>, Status> {
+    ) -> Result<Response<encoded::WaitExecutionResponse>, Status> {
         reply(self.0.wait_execution(&Context::of(&request), request.into_inner()).await)
     }
 
     type WatchExecutionsStream =
-        Pin<Box<dyn Stream<Item = Result<v1::WatchExecutionsResponse, Status>> + Send>>;
+        Pin<Box<dyn Stream<Item = Result<encoded::WatchExecutionsResponse, Status>> + Send>>;
 
     async fn watch_executions(
         &self,

@@ -8,6 +8,7 @@ mod error;
 mod lists;
 mod planner;
 mod poller;
+mod published;
 mod reader;
 mod start;
 mod stop;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 pub use error::Error;
 pub use lists::{ExecutionsPage, ExecutionsQuery, ListPosition, TestsPage, TestsQuery};
+pub use published::Published;
 pub use start::{StartOutcome, StartRequest};
 pub use stop::StopRequest;
 pub use subscription::{Change, MAX_SELECTION, Update};
@@ -31,8 +33,8 @@ pub use watch::{Follow, Resume, Watch, WatchRequest};
 use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, Priority};
 use crate::model::id::LooseExecutionName;
 use crate::model::{
-    Artifact, BackendId, BackendInfo, Clock, Condition, Execution, ExecutionName, ItemKind, Kind, ResultItem,
-    Test, TestName, Timestamp, resource,
+    Artifact, BackendId, BackendInfo, Clock, Condition, ExecutionName, ItemKind, Kind, ResultItem, Test,
+    TestName, Timestamp, resource,
 };
 use crate::store::{Record, Store};
 use crate::tasks::Tasks;
@@ -192,7 +194,7 @@ impl Tracker {
         name: &LooseExecutionName,
         max_staleness: Option<Duration>,
         call: &Call,
-    ) -> Result<Arc<Execution>, Error> {
+    ) -> Result<Arc<Published>, Error> {
         let name = self.0.resolve(name, call).await?;
         self.0.fresh(&name, max_staleness, call).await
     }
@@ -206,7 +208,7 @@ impl Tracker {
         names: &[ExecutionName],
         max_staleness: Option<Duration>,
         call: &Call,
-    ) -> Result<Vec<Arc<Execution>>, Error> {
+    ) -> Result<Vec<Arc<Published>>, Error> {
         let reads: Vec<_> = names
             .iter()
             .map(|name| self.0.clone().fresh_by_name(name.clone(), max_staleness, call.clone()))
@@ -275,7 +277,7 @@ impl Tracker {
         test: TestName,
         record: crate::backend::Record,
         call: Call,
-    ) -> Result<Arc<Execution>, Error> {
+    ) -> Result<Arc<Published>, Error> {
         let inner = self.0.clone();
         let recorded = async move {
             let managed = inner.managed(&test.backend)?;

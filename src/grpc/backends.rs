@@ -1,5 +1,7 @@
 //! Discovery: backends and tests.
 
+use prost::Message as _;
+
 use super::error::Failure;
 use super::page::{binding, fitting};
 use super::validate::Violations;
@@ -34,7 +36,7 @@ impl Inner {
             .take(page_size)
             .map(|(info, health)| convert::backend(info, health.condition.as_ref(), health.probe_time))
             .collect();
-        backends.truncate(fitting(&backends));
+        backends.truncate(fitting(backends.iter().map(|backend| backend.encoded_len())));
         let next = from + backends.len();
         let next_page_token = self.seal(&bound, (next < all.len()).then_some(&next))?;
         Ok(v1::ListBackendsResponse { backends, next_page_token })

@@ -1,5 +1,8 @@
 //! Reading executions and what they leave behind.
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use super::backends::parse_filter;
 use super::error::Failure;
 use super::page::{PartPosition, binding, fitting};
@@ -9,7 +12,7 @@ use crate::backend::{PageRequest, Priority};
 use crate::model::filter::Schema;
 use crate::model::id::LooseExecutionName;
 use crate::model::{ExecutionName, Scope};
-use crate::proto::{convert, v1};
+use crate::proto::{convert, encoded, v1};
 use crate::tracker::ExecutionsQuery;
 
 /// The largest page of executions: at 7,000 bytes each they then fit into one reply.
@@ -20,38 +23,38 @@ impl Inner {
         &self,
         context: &Context,
         request: v1::GetExecutionRequest,
-    ) -> Result<v1::GetExecutionResponse, Failure> {
+    ) -> Result<encoded::GetExecutionResponse, Failure> {
         let mut violations = Violations::new();
         let name = violations.name("name", LooseExecutionName::parse(&request.name));
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         let name = violations.finish_with(name)?;
         let execution = self.tracker.execution(&name, max_staleness, &context.call(Priority::Read)).await?;
-        Ok(v1::GetExecutionResponse { execution: Some(convert::execution(&execution)) })
+        Ok(encoded::GetExecutionResponse { execution: execution.encoded() })
     }
 
     pub(super) async fn batch_get_executions(
         &self,
         context: &Context,
         request: v1::BatchGetExecutionsRequest,
-    ) -> Result<v1::BatchGetExecutionsResponse, Failure> {
+    ) -> Result<encoded::BatchGetExecutionsResponse, Failure> {
         let mut violations = Violations::new();
         let names = violations.names("names", &request.names, ExecutionName::parse);
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         violations.finish()?;
         let executions =
             self.tracker.executions(&names, max_staleness, &context.call(Priority::Read)).await?;
-        let executions: Vec<_> = executions.iter().map(|execution| convert::execution(execution)).collect();
-        if fitting(&executions) < executions.len() {
+        let executions: Vec<_> = executions.iter().map(|execution| execution.encoded()).collect();
+        if fitting(executions.iter().map(Bytes::len)) < executions.len() {
             return Err(Failure::reply_too_large(super::page::MAX_REPLY_BYTES));
         }
-        Ok(v1::BatchGetExecutionsResponse { executions })
+        Ok(encoded::BatchGetExecutionsResponse { executions })
     }
 
     pub(super) async fn list_executions(
         &self,
         context: &Context,
         request: v1::ListExecutionsRequest,
-    ) -> Result<v1::ListExecutionsResponse, Failure> {
+    ) -> Result<encoded::ListExecutionsResponse, Failure> {
         let mut violations = Violations::new();
         let scope = violations.name("parent", Scope::parse(&request.parent));
         let page_size = violations.page_size(request.page_size);
@@ -61,8 +64,8 @@ impl Inner {
         let position = self.open_position(&bound, &request.page_token)?;
         let query = ExecutionsQuery { scope, filter, page_size: page_size.min(MAX_EXECUTIONS), position };
         let page = self.tracker.list_executions(&query, &context.call(Priority::Read)).await?;
-        Ok(v1::ListExecutionsResponse {
-            executions: page.executions.iter().map(|execution| convert::execution(execution)).collect(),
+        Ok(encoded::ListExecutionsResponse {
+            executions: page.executions.iter().map(|execution| execution.encoded()).collect(),
             next_page_token: self.seal_position(&bound, page.next)?,
             unreachable: page.unreachable.iter().map(|id| format!("backends/{id}")).collect(),
         })
@@ -132,8 +135,9 @@ impl Inner {
 
 /// How many rows fit, those that the filter drops included: they cost nothing.
 fn fitting_rows(rows: &[(bool, v1::ResultItem)]) -> usize {
-    let kept: Vec<_> = rows.iter().filter(|(matches, _)| *matches).map(|(_, item)| item.clone()).collect();
-    let fits = fitting(&kept);
+    let kept: Vec<_> =
+        rows.iter().filter(|(matches, _)| *matches).map(|(_, item)| item.encoded_len()).collect();
+    let fits = fitting(kept.iter().copied());
     if fits == kept.len() {
         return rows.len();
     }

@@ -71,15 +71,16 @@ impl Inner {
     }
 }
 
-/// How many of the rows fit into one reply; at least one, so that a list always moves on.
-pub(super) fn fitting<M: prost::Message>(rows: &[M]) -> usize {
+/// How many rows of these encoded sizes fit into one reply; at least one, so that a list always moves on.
+pub(super) fn fitting(sizes: impl ExactSizeIterator<Item = usize>) -> usize {
     const OVERHEAD: usize = 16;
     let mut room = MAX_REPLY_BYTES - 512 * 1024; // the token, which may hold upstream's 100,000 characters
-    let fitting = rows.iter().take_while(|row| {
-        let size = row.encoded_len() + OVERHEAD;
+    let rows = sizes.len();
+    let fitting = sizes.take_while(|size| {
+        let size = size + OVERHEAD;
         let fits = size <= room;
         room = room.saturating_sub(size);
         fits
     });
-    fitting.count().max(1).min(rows.len())
+    fitting.count().max(1).min(rows)
 }

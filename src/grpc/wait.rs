@@ -9,7 +9,7 @@ use super::validate::Violations;
 use super::{Context, Inner};
 use crate::backend::{Call, Priority};
 use crate::model::ExecutionName;
-use crate::proto::{convert, v1};
+use crate::proto::{encoded, v1};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
@@ -21,7 +21,7 @@ impl Inner {
         &self,
         context: &Context,
         request: v1::WaitExecutionRequest,
-    ) -> Result<v1::WaitExecutionResponse, Failure> {
+    ) -> Result<encoded::WaitExecutionResponse, Failure> {
         let mut violations = Violations::new();
         let name = violations.name("name", ExecutionName::parse(&request.name));
         let timeout = violations.granted(
@@ -60,6 +60,6 @@ impl Inner {
             }
             Err(_) => states.borrow().clone(),
         };
-        Ok(v1::WaitExecutionResponse { execution: Some(convert::execution(&execution)) })
+        Ok(encoded::WaitExecutionResponse { execution: execution.encoded() })
     }
 }

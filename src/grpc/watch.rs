@@ -15,12 +15,12 @@ use super::validate::{Violations, clamp};
 use super::{Context, Inner};
 use crate::model::filter::Schema;
 use crate::model::{Execution, ExecutionName, Scope, Timestamp};
+use crate::proto::encoded::{self, Event, ExecutionUpdate};
 use crate::proto::v1::execution_update::Type;
-use crate::proto::v1::watch_executions_response::Event;
 use crate::proto::{convert, v1};
 use crate::tasks::Phase as LifecyclePhase;
 use crate::token::{Binding, Bound, Resume as ResumeToken, ResumePoint};
-use crate::tracker::{Change, MAX_SELECTION, Resume, Update, Watch, WatchRequest};
+use crate::tracker::{Change, MAX_SELECTION, Published, Resume, Update, Watch, WatchRequest};
 
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
 const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
 const MAX_LAG: Duration = Duration::from_secs(30);
 const MAX_MIN_UPDATE_INTERVAL: Duration = Duration::from_secs(60);
 
-type Messages = Pin<Box<dyn Stream<Item = Result<v1::WatchExecutionsResponse, Status>> + Send>>;
+type Messages = Pin<Box<dyn Stream<Item = Result<encoded::WatchExecutionsResponse, Status>> + Send>>;
 
 impl Inner {
     pub(super) async fn watch_executions(
@@ -104,7 +104,7 @@ struct Feed {
     service: Arc<Inner>,
     watch: Watch,
     bound: Bound,
-    snapshot: VecDeque<Arc<Execution>>,
+    snapshot: VecDeque<Arc<Published>>,
     /// The names that `until_done` still waits for.
     undone: HashSet<ExecutionName>,
     until_done: bool,
@@ -125,7 +125,7 @@ enum Phase {
 }
 
 impl Feed {
-    async fn next(&mut self) -> Option<Result<v1::WatchExecutionsResponse, Status>> {
+    async fn next(&mut self) -> Option<Result<encoded::WatchExecutionsResponse, Status>> {
         if self.phase == Phase::Snapshot {
             return Some(Ok(self.opening()));
         }
@@ -162,17 +162,17 @@ impl Feed {
         }
     }
 
-    fn end(&mut self, failure: Failure) -> Option<Result<v1::WatchExecutionsResponse, Status>> {
+    fn end(&mut self, failure: Failure) -> Option<Result<encoded::WatchExecutionsResponse, Status>> {
         self.phase = Phase::Ended;
         Some(Err(failure.into()))
     }
 
     /// The next message of the opening: a SNAPSHOT, or the mark that all of them were sent.
-    fn opening(&mut self) -> v1::WatchExecutionsResponse {
+    fn opening(&mut self) -> encoded::WatchExecutionsResponse {
         if let Some(execution) = self.snapshot.pop_front() {
-            let update = v1::ExecutionUpdate {
+            let update = ExecutionUpdate {
                 r#type: Type::Snapshot.into(),
-                execution: Some(to_proto(&execution)),
+                execution: execution.encoded(),
                 coalesced_count: 0,
             };
             self.settle(&execution, false);
@@ -213,20 +213,20 @@ impl Feed {
         self.sent_at.values().min().map(|sent| *sent + interval)
     }
 
-    fn changed(&mut self, update: &Update) -> v1::WatchExecutionsResponse {
+    fn changed(&mut self, update: &Update) -> encoded::WatchExecutionsResponse {
         let update = self.update(update);
         self.message(Event::Update(update))
     }
 
-    fn update(&mut self, update: &Update) -> v1::ExecutionUpdate {
+    fn update(&mut self, update: &Update) -> ExecutionUpdate {
         self.settle(&update.execution, update.change == Change::Removed);
         let kind = match update.change {
             Change::Changed => Type::Changed,
             Change::Removed => Type::Removed,
         };
-        v1::ExecutionUpdate {
+        ExecutionUpdate {
             r#type: kind.into(),
-            execution: Some(to_proto(&update.execution)),
+            execution: update.execution.encoded(),
             coalesced_count: update.coalesced,
         }
     }
@@ -238,7 +238,7 @@ impl Feed {
         }
     }
 
-    fn beat(&self) -> v1::WatchExecutionsResponse {
+    fn beat(&self) -> encoded::WatchExecutionsResponse {
         self.message(Event::Heartbeat(v1::Heartbeat {
             oldest_observe_time: self.watch.oldest_observe_time().and_then(convert::from_time),
             unreachable: self.unreachable(),
@@ -247,11 +247,11 @@ impl Feed {
         }))
     }
 
-    fn message(&self, event: Event) -> v1::WatchExecutionsResponse {
+    fn message(&self, event: Event) -> encoded::WatchExecutionsResponse {
         let opened_at_ms =
             i64::try_from(self.watch.opened_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
         let point = ResumePoint { position: self.watch.taken_up_to(), opened_at_ms };
-        v1::WatchExecutionsResponse {
+        encoded::WatchExecutionsResponse {
             resume_token: self.service.resume_tokens.seal(&self.bound, point),
             event: Some(event),
         }
@@ -263,8 +263,8 @@ impl Feed {
 }
 
 /// The token stays empty during the opening: a stream that breaks off there opens anew.
-fn untokened(update: v1::ExecutionUpdate) -> v1::WatchExecutionsResponse {
-    v1::WatchExecutionsResponse { resume_token: String::new(), event: Some(Event::Update(update)) }
+fn untokened(update: ExecutionUpdate) -> encoded::WatchExecutionsResponse {
+    encoded::WatchExecutionsResponse { resume_token: String::new(), event: Some(Event::Update(update)) }
 }
 
 fn resume_of(point: ResumePoint) -> Result<Resume, Failure> {
@@ -272,14 +272,4 @@ fn resume_of(point: ResumePoint) -> Result<Resume, Failure> {
     let opened_at =
         Timestamp::from_unix_timestamp_nanos(nanos).map_err(|_| Failure::resume_token_invalid())?;
     Ok(Resume { position: point.position, opened_at })
-}
-
-/// An execution that could not be read yet has a name and a condition, and no state.
-fn to_proto(execution: &Execution) -> v1::Execution {
-    let mut message = convert::execution(execution);
-    if execution.observe_time.is_none() {
-        message.state = v1::execution::State::Unspecified.into();
-        message.verdict = v1::Verdict::Unspecified.into();
-    }
-    message
 }

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::{Error, Inner, Managed, Tracker};
+use super::{Error, Inner, Managed, Published, Tracker};
 use crate::backend::{Call, ErrorKind, ListHint, Listed, PageRequest, TestHint};
 use crate::model::filter::Filter;
 use crate::model::{BackendId, Execution, Observation, Scope, State, Test, TestId, TestName};
@@ -50,7 +50,7 @@ pub struct ExecutionsQuery {
 #[derive(Debug, Default)]
 pub struct ExecutionsPage {
     /// May be fewer than asked for, or none.
-    pub executions: Vec<Arc<Execution>>,
+    pub executions: Vec<Arc<Published>>,
     /// `None` at the end.
     pub next: Option<ListPosition>,
     /// Backends that did not answer.
@@ -223,7 +223,7 @@ impl Inner {
         query: &ExecutionsQuery,
         mut page: PageRequest,
         call: Call,
-    ) -> Result<Part<Arc<Execution>>, Error> {
+    ) -> Result<Part<Arc<Published>>, Error> {
         let test = query.scope.test.as_ref();
         let hint = query.filter.as_ref().map_or_else(ListHint::default, hint_of);
         let matches =
@@ -249,7 +249,7 @@ impl Inner {
             self.correlate(managed, test, &call).await;
             let rows: Vec<_> = found.items.into_iter().filter_map(|row| self.better(managed, row)).collect();
             let rows = self.resolve_rows(rows, &call).await;
-            items.retain(|known: &Arc<Execution>| !rows.iter().any(|row| row.name == known.name));
+            items.retain(|known: &Arc<Published>| !rows.iter().any(|row| row.name == known.name));
             items.extend(rows.into_iter().filter(|execution| matches(execution)));
             page.token = found.next;
             if !items.is_empty() || page.token.is_none() {
@@ -273,24 +273,24 @@ impl Inner {
         managed: &Managed,
         test: Option<&TestId>,
         hint: &ListHint,
-    ) -> Vec<Arc<Execution>> {
+    ) -> Vec<Arc<Published>> {
         let table = self.table();
         let mut found: Vec<_> = table
             .entries()
             .filter(|(name, _)| name.backend == managed.id && test.is_none_or(|test| name.test == *test))
-            .map(|(_, entry)| &entry.record.execution)
-            .filter(|execution| {
+            .filter(|(_, entry)| {
+                let execution = &entry.record.execution;
                 let not_found_yet = execution.name.execution.is_minted() && execution.upstream_id.is_empty();
                 not_found_yet || (hint.unfinished_only && execution.state == State::Settling)
             })
-            .map(|execution| Arc::new(execution.clone()))
+            .map(|(_, entry)| entry.execution())
             .collect();
         found.sort_by_key(|execution| std::cmp::Reverse(execution.create_time));
         found
     }
 
     /// A listed row with what is known here, and whether it needs a reading of its own to be final.
-    fn better(&self, managed: &Managed, row: Listed) -> Option<(Arc<Execution>, bool)> {
+    fn better(&self, managed: &Managed, row: Listed) -> Option<(Arc<Published>, bool)> {
         let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
         let name = self.canonical(&test.execution(row.execution)).ok()?;
@@ -301,7 +301,7 @@ impl Inner {
             None if outline => {
                 let mut shown = Execution::first_seen(name, row.observation, self.clock.now());
                 shown.revision = self.store.next_revision();
-                (Arc::new(shown), false)
+                (Published::new(shown), false)
             }
             _ => {
                 let execution = self.absorb(&name, row.observation, |_, _| {});
@@ -314,9 +314,9 @@ impl Inner {
     /// Settles the rows that need another call, as far as time and budget allow.
     async fn resolve_rows(
         self: &Arc<Self>,
-        rows: Vec<(Arc<Execution>, bool)>,
+        rows: Vec<(Arc<Published>, bool)>,
         call: &Call,
-    ) -> Vec<Arc<Execution>> {
+    ) -> Vec<Arc<Published>> {
         let deadline = (Instant::now() + RESOLVE_WITHIN).min(call.deadline - Duration::from_millis(500));
         let call = Call { deadline, ..call.clone() };
         let (mut rows, open): (Vec<_>, Vec<_>) = rows.into_iter().unzip();

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::table::Reading;
-use super::{DEFAULT_STALENESS, Error, Inner, planner};
+use super::{DEFAULT_STALENESS, Error, Inner, Published, planner};
 use crate::backend::{BackendError, Call, ErrorKind, Target};
 use crate::model::id::LooseExecutionName;
 use crate::model::{Execution, ExecutionId, ExecutionName, Kind, Observation, resource};
@@ -73,7 +73,7 @@ impl Inner {
         name: &ExecutionName,
         max_staleness: Option<Duration>,
         call: &Call,
-    ) -> Result<Arc<Execution>, Error> {
+    ) -> Result<Arc<Published>, Error> {
         let managed = self.managed(&name.backend)?;
         let now = Instant::now();
         if let Some(known) = self.recall(name, now)? {
@@ -110,7 +110,7 @@ impl Inner {
         name: ExecutionName,
         max_staleness: Option<Duration>,
         call: Call,
-    ) -> Result<Arc<Execution>, Error> {
+    ) -> Result<Arc<Published>, Error> {
         let name = self.canonical(&name)?;
         self.fresh(&name, max_staleness, &call).await
     }
@@ -128,15 +128,15 @@ impl Inner {
     }
 
     /// What is known of an execution, in memory or in the store.
-    pub(super) fn known(&self, name: &ExecutionName) -> Result<Option<Arc<Execution>>, Error> {
+    pub(super) fn known(&self, name: &ExecutionName) -> Result<Option<Arc<Published>>, Error> {
         if let Some(entry) = self.table().get(name) {
             return Ok(Some(entry.execution()));
         }
-        Ok(self.store.get(name)?.map(|record| Arc::new(record.execution)))
+        Ok(self.store.get(name)?.map(|record| Published::new(record.execution)))
     }
 
     /// As [`Self::known`], and what is done is in memory for the next one who asks.
-    fn recall(&self, name: &ExecutionName, now: Instant) -> Result<Option<Arc<Execution>>, Error> {
+    fn recall(&self, name: &ExecutionName, now: Instant) -> Result<Option<Arc<Published>>, Error> {
         if let Some(known) = self.table().recall(name, now) {
             return Ok(Some(known));
         }
@@ -144,7 +144,7 @@ impl Inner {
             if record.execution.is_done() {
                 self.table().remember(record, now)
             } else {
-                Arc::new(record.execution)
+                Published::new(record.execution)
             }
         }))
     }
@@ -154,7 +154,7 @@ impl Inner {
         self: &Arc<Self>,
         name: &ExecutionName,
         call: &Call,
-    ) -> Result<Arc<Execution>, BackendError> {
+    ) -> Result<Arc<Published>, BackendError> {
         let mut joined;
         loop {
             let reading = {
@@ -210,7 +210,7 @@ impl Inner {
         self: Arc<Self>,
         name: ExecutionName,
         call: Call,
-    ) -> BoxFuture<'static, Result<Arc<Execution>, BackendError>> {
+    ) -> BoxFuture<'static, Result<Arc<Published>, BackendError>> {
         Box::pin(async move { self.read(&name, &call).await })
     }
 
@@ -305,7 +305,7 @@ impl Inner {
         name: &ExecutionName,
         observation: Observation,
         adjust: impl FnOnce(&mut Record, bool),
-    ) -> Arc<Execution> {
+    ) -> Arc<Published> {
         let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
         let (now, wall) = (Instant::now(), self.clock.now());
         let mut table = self.table();
@@ -335,7 +335,7 @@ impl Inner {
             record.execution.observe(observation, wall) || first || adjusted
         });
         // `entry` above made sure that there is one.
-        state.unwrap_or_else(|| Arc::new(Execution::unread(name.clone())))
+        state.unwrap_or_else(|| Published::new(Execution::unread(name.clone())))
     }
 
     /// Makes sure that an execution has an entry, read or not.
@@ -360,7 +360,7 @@ impl Inner {
             // It never existed here: streams that hold its name are told, and it is not polled again.
             entry.record.execution.note_trouble(error.kind.reason(), &error.message, wall);
             entry.record.execution.revision = self.store.next_revision();
-            let state = Arc::new(entry.record.execution.clone());
+            let state = Published::new(entry.record.execution.clone());
             let position = self.store.next_position();
             for subscriber in &entry.subscribers {
                 subscriber.remove(&state, position);

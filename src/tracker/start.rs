@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-use super::{Error, Inner, Managed, Tracker};
+use super::{Error, Inner, Managed, Published, Tracker};
 use crate::backend::{
     BackendError, Call, Effect, ErrorKind, Found, StartIntent, StartOptions, StartPlan, Started,
 };
 use crate::model::{
-    Execution, ExecutionId, ExecutionName, Labels, LexApiMode, LexModality, StartMode, TestName, resource,
+    ExecutionId, ExecutionName, Labels, LexApiMode, LexModality, StartMode, TestName, resource,
 };
 use crate::store::{StartKey, StartOutcome as Outcome, StartRecord};
 
@@ -38,7 +38,7 @@ pub struct StartRequest {
 #[derive(Clone, Debug)]
 pub struct StartOutcome {
     /// The execution; may already be done.
-    pub execution: Arc<Execution>,
+    pub execution: Arc<Published>,
     /// An earlier call with this request id made it.
     pub deduplicated: bool,
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use tokio::time::Instant;
 
-use super::{Error, Inner, Tracker};
+use super::{Error, Inner, Published, Tracker};
 use crate::backend::{BackendError, Call, Effect, ErrorKind};
-use crate::model::{Execution, ExecutionName, StopScope};
+use crate::model::{ExecutionName, StopScope};
 
 /// A caller's stop.
 #[derive(Clone, Debug)]
@@ -30,14 +30,14 @@ impl Tracker {
     ///
     /// # Errors
     /// It can't be stopped, or the backend's own failure.
-    pub async fn stop(&self, request: StopRequest, call: Call) -> Result<Arc<Execution>, Error> {
+    pub async fn stop(&self, request: StopRequest, call: Call) -> Result<Arc<Published>, Error> {
         let inner = self.0.clone();
         self.0.to_its_end("stop", async move { inner.stop(&request, &call).await }).await
     }
 }
 
 impl Inner {
-    async fn stop(self: &Arc<Self>, request: &StopRequest, call: &Call) -> Result<Arc<Execution>, Error> {
+    async fn stop(self: &Arc<Self>, request: &StopRequest, call: &Call) -> Result<Arc<Published>, Error> {
         let managed = self.managed(&request.name.backend)?.clone();
         let scope = managed.setup.backend.info().capabilities.stop_scope;
         if scope == StopScope::None {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::Published;
 use crate::model::filter::Filter;
 use crate::model::{Execution, ExecutionName, Scope, Timestamp};
 
@@ -58,7 +59,7 @@ pub struct Update {
     /// Why.
     pub change: Change,
     /// The whole state.
-    pub execution: Arc<Execution>,
+    pub execution: Arc<Published>,
     /// Where it stands in the order of all changes.
     pub position: u64,
     /// How many updates it stands for beyond itself.
@@ -102,7 +103,7 @@ impl Subscriber {
     }
 
     /// Queues a state, if it concerns the stream.
-    pub(super) fn offer(&self, execution: &Arc<Execution>, position: u64) {
+    pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
         let selected = self.selection.matches(execution);
         let mut queue = self.lock();
         let change = if selected {
@@ -138,7 +139,7 @@ impl Subscriber {
     }
 
     /// Queues a state as it is, whatever the members: what a resumed stream missed.
-    pub(super) fn catch_up(&self, execution: &Arc<Execution>, position: u64) {
+    pub(super) fn catch_up(&self, execution: &Arc<Published>, position: u64) {
         let change = if self.selection.matches(execution) { Change::Changed } else { Change::Removed };
         let mut queue = self.lock();
         if change == Change::Changed {
@@ -148,7 +149,7 @@ impl Subscriber {
     }
 
     /// Queues the news that an execution does not exist after all.
-    pub(super) fn remove(&self, execution: &Arc<Execution>, position: u64) {
+    pub(super) fn remove(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
         queue.members.remove(&execution.name);
         queue.put(Update { change: Change::Removed, execution: execution.clone(), position, coalesced: 0 });

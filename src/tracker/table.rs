@@ -10,9 +10,10 @@ use futures_util::future::{BoxFuture, WeakShared};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Published;
 use super::subscription::Subscriber;
 use crate::backend::BackendError;
-use crate::model::{Execution, ExecutionName, TestName};
+use crate::model::{ExecutionName, TestName};
 use crate::store::{Record, Store};
 
 /// How long a state stays in memory, and a watched execution stays followed, after the last one left.
@@ -30,7 +31,7 @@ pub(super) struct Entry {
     /// What the store has, or will have.
     pub(super) record: Record,
     /// The state as last published; waiters hold receivers.
-    pub(super) published: watch::Sender<Arc<Execution>>,
+    pub(super) published: watch::Sender<Arc<Published>>,
     /// When upstream last answered for it.
     pub(super) read_at: Option<Instant>,
     /// Streams and waits that hold it.
@@ -59,7 +60,7 @@ pub(super) struct Entry {
 
 impl Entry {
     fn new(record: Record, now: Instant) -> Self {
-        let published = watch::Sender::new(Arc::new(record.execution.clone()));
+        let published = watch::Sender::new(Published::new(record.execution.clone()));
         Self {
             record,
             published,
@@ -79,7 +80,7 @@ impl Entry {
     }
 
     /// The state as last published.
-    pub(super) fn execution(&self) -> Arc<Execution> {
+    pub(super) fn execution(&self) -> Arc<Published> {
         self.published.borrow().clone()
     }
 
@@ -125,7 +126,7 @@ impl Table {
     }
 
     /// The state as last published. Asking for one that is done keeps it in memory.
-    pub(super) fn recall(&mut self, name: &ExecutionName, now: Instant) -> Option<Arc<Execution>> {
+    pub(super) fn recall(&mut self, name: &ExecutionName, now: Instant) -> Option<Arc<Published>> {
         let entry = self.entries.get_mut(name)?;
         if entry.record.execution.is_done() {
             entry.idle_since = now;
@@ -144,9 +145,9 @@ impl Table {
     }
 
     /// Keeps what the store has of a finished execution for the next read, if there is room.
-    pub(super) fn remember(&mut self, record: Record, now: Instant) -> Arc<Execution> {
+    pub(super) fn remember(&mut self, record: Record, now: Instant) -> Arc<Published> {
         if self.entries.len() >= MAX_IDLE_ENTRIES {
-            return Arc::new(record.execution);
+            return Published::new(record.execution);
         }
         let name = record.execution.name.clone();
         self.entry(|| record, &name, now).execution()
@@ -204,7 +205,7 @@ impl Table {
         store: &Store,
         now: Instant,
         change: impl FnOnce(&mut Record) -> bool,
-    ) -> Option<Arc<Execution>> {
+    ) -> Option<Arc<Published>> {
         let entry = self.entries.get_mut(name)?;
         let changed = change(&mut entry.record);
         if changed {
@@ -213,7 +214,7 @@ impl Table {
             entry.record.position = store.next_position();
             self.changes.insert(entry.record.position, (name.clone(), now));
         }
-        let state = Arc::new(entry.record.execution.clone());
+        let state = Published::new(entry.record.execution.clone());
         entry.published.send_replace(state.clone());
         if changed {
             if entry.record.followed || state.is_done() {
@@ -298,7 +299,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Clock, State};
+    use crate::model::{Clock, Execution, State};
 
     fn done(id: &str) -> Record {
         let name = format!("backends/b/tests/t/executions/{id}");
@@ -319,8 +320,9 @@ mod tests {
         let (mut table, start) = (Table::new(0), Instant::now());
         let record = done("e");
         let name = record.execution.name.clone();
-        assert_eq!(*table.remember(record, start), done("e").execution);
-        assert_eq!(table.recall(&name, start + LINGER), Some(Arc::new(done("e").execution)));
+        assert_eq!(**table.remember(record, start), done("e").execution);
+        let known = table.recall(&name, start + LINGER).unwrap();
+        assert_eq!(**known, done("e").execution);
         table.sweep(start + LINGER);
         assert!(table.get(&name).is_some());
         table.sweep(start + LINGER * 2);

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::discovery::Discovery;
 use super::lists::hint_of;
 use super::subscription::{MAX_SELECTION, Selection, Subscriber, Update};
-use super::{Error, Inner, Tracker};
+use super::{Error, Inner, Published, Tracker};
 use crate::backend::{BackendError, Call, ErrorKind, Priority};
 use crate::model::filter::Filter;
-use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp, resource};
+use crate::model::{BackendId, ExecutionName, Scope, Timestamp, resource};
 
 /// How long an opening waits for upstream.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ pub struct Watch {
     follows: Vec<Follow>,
     discoveries: Vec<Arc<Discovery>>,
     /// What to send first, as SNAPSHOT; empty for a resumed stream, whose missed changes are queued.
-    pub snapshot: Vec<Arc<Execution>>,
+    pub snapshot: Vec<Arc<Published>>,
     /// Everything up to here is in the snapshot or the queue.
     pub position: u64,
     /// The token was not honoured.
@@ -78,7 +78,7 @@ impl Tracker {
         &self,
         name: &ExecutionName,
         call: &Call,
-    ) -> Result<(Follow, tokio::sync::watch::Receiver<Arc<Execution>>), Error> {
+    ) -> Result<(Follow, tokio::sync::watch::Receiver<Arc<Published>>), Error> {
         let name = self.0.canonical(name)?;
         self.0.require_known(&name, call).await?;
         let follow = self.0.hold(self, &name, None)?;
@@ -249,9 +249,10 @@ impl Tracker {
                     // What has ended and was let go of meanwhile is in the store.
                     let known = match table.get(name) {
                         Some(entry) => Some((entry.execution(), entry.record.position)),
-                        None => {
-                            inner.store.get(name)?.map(|record| (Arc::new(record.execution), record.position))
-                        }
+                        None => inner
+                            .store
+                            .get(name)?
+                            .map(|record| (Published::new(record.execution), record.position)),
                     };
                     if let Some((execution, position)) = known {
                         subscriber.catch_up(&execution, position);
@@ -379,7 +380,7 @@ impl Inner {
     }
 
     /// What the store has of a selection by parent that has ended; one more than may be selected at the most.
-    fn ended(&self, subscriber: &Subscriber) -> Result<Vec<(Arc<Execution>, u64)>, Error> {
+    fn ended(&self, subscriber: &Subscriber) -> Result<Vec<(Arc<Published>, u64)>, Error> {
         let Selection::Parent { scope, .. } = &subscriber.selection else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut after = None;
@@ -391,7 +392,7 @@ impl Inner {
                 .filter(|record| {
                     record.execution.is_done() && subscriber.selection.matches(&record.execution)
                 })
-                .map(|record| (Arc::new(record.execution), record.position));
+                .map(|record| (Published::new(record.execution), record.position));
             found.extend(matching);
             if after.is_none() || found.len() > MAX_SELECTION {
                 return Ok(found);
