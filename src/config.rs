@@ -65,6 +65,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Connections beyond this many are closed as they come.
     pub max_connections: usize,
+    /// When a connection is sent elsewhere, less a jitter.
+    pub max_connection_age: Duration,
     /// Lets addresses other than loopback be served without TLS.
     pub allow_plaintext: bool,
     /// Lets addresses other than loopback be served without authentication.
@@ -78,9 +80,30 @@ impl Default for ServerConfig {
             admin_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             drain_timeout: Duration::from_secs(10),
             max_connections: 10_000,
+            max_connection_age: Duration::from_secs(30 * 60),
             allow_plaintext: false,
             allow_anonymous: false,
         }
+    }
+}
+
+impl ServerConfig {
+    /// What is wrong with serving on an address that other machines reach; `None` where nothing is.
+    pub fn exposure(&self, address: &ListenAddr) -> Option<String> {
+        let missing: Vec<&str> = [
+            ("server.allow_plaintext = true", self.allow_plaintext),
+            ("server.allow_anonymous = true", self.allow_anonymous),
+        ]
+        .into_iter()
+        .filter_map(|(setting, allowed)| (!allowed).then_some(setting))
+        .collect();
+        (!missing.is_empty() && !address.is_local()).then(|| {
+            format!(
+                "{address} is reachable from other machines without TLS or authentication; \
+                 listen on loopback or a unix socket, or set {}",
+                missing.join(" and ")
+            )
+        })
     }
 }
 

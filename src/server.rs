@@ -17,14 +17,17 @@ use crate::tasks::{Lifecycle, Tasks, Unfinished};
 mod accept;
 mod access;
 mod body;
+mod connection;
 mod deadline;
 mod gate;
+mod jitter;
 mod listen;
 mod socket;
+mod stall;
 mod status;
 
 pub use deadline::Deadline;
-pub use listen::{BindError, Bound, bind};
+pub use listen::{BindError, Bound, bind, inherited};
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
@@ -33,12 +36,18 @@ pub struct Options {
     pub max_connections: usize,
     /// From the drain's begin to the last byte.
     pub drain_timeout: Duration,
+    /// When a connection is sent elsewhere, less a jitter of a tenth.
+    pub max_connection_age: Duration,
+    /// From then to the moment when it is cut.
+    pub rotation_grace: Duration,
     /// How long a new connection may take to say that it speaks HTTP/2.
     pub preface_timeout: Duration,
     /// How often a connection is asked whether it is alive.
     pub ping_interval: Duration,
     /// How long it may take to answer.
     pub ping_timeout: Duration,
+    /// How long a reply may wait for a reader that takes nothing of it.
+    pub stall_timeout: Duration,
     /// Streams at a time on one connection.
     pub max_concurrent_streams: u32,
     /// The longest header block, in bytes.
@@ -52,9 +61,14 @@ impl Default for Options {
         Self {
             max_connections: 10_000,
             drain_timeout: Duration::from_secs(10),
+            max_connection_age: Duration::from_secs(30 * 60),
+            // Longer than a call without a deadline of its own may take.
+            rotation_grace: Duration::from_secs(120),
             preface_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
+            // The time that a watch may lag, and as much again.
+            stall_timeout: Duration::from_secs(60),
             max_concurrent_streams: 4096,
             max_header_list_size: 16 * 1024,
             max_send_buffer: 64 * 1024,
@@ -116,7 +130,8 @@ pub async fn serve<S: Service>(
     let connections = Tasks::new();
     let end_streams = CancellationToken::new();
     let gate = gate::Gate::new(service, lifecycle.clone(), end_streams.clone());
-    let acceptor = Arc::new(accept::Acceptor::new(gate, &options, connections.clone()));
+    let connector = connection::Connector::new(gate, &options, connections.token());
+    let acceptor = Arc::new(accept::Acceptor::new(connector, options.max_connections, connections.clone()));
 
     let loops =
         listeners.into_iter().map(|bound| accept::run(bound, Arc::clone(&acceptor), lifecycle.draining()));

@@ -29,6 +29,7 @@ fn server(server: &ServerConfig) -> Value {
         admin_listen,
         drain_timeout,
         max_connections,
+        max_connection_age,
         allow_plaintext,
         allow_anonymous,
     } = server;
@@ -37,6 +38,7 @@ fn server(server: &ServerConfig) -> Value {
         "admin_listen": admin_listen.map_or_else(|| "off".to_owned(), |address| address.to_string()),
         "drain_timeout": spell_duration(*drain_timeout),
         "max_connections": max_connections,
+        "max_connection_age": spell_duration(*max_connection_age),
         "allow_plaintext": allow_plaintext,
         "allow_anonymous": allow_anonymous,
     })

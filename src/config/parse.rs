@@ -7,8 +7,8 @@ use toml::de::DeTable;
 use super::overrides::Overrides;
 use super::reader::{Report, Section};
 use super::value::{
-    DRAIN_TIMEOUT, DRAIN_TIMEOUT_SPELLED, RETENTION, RETENTION_SPELLED, admin_listen, duration, listen,
-    store_path,
+    CONNECTION_AGE, CONNECTION_AGE_SPELLED, DRAIN_TIMEOUT, DRAIN_TIMEOUT_SPELLED, RETENTION,
+    RETENTION_SPELLED, admin_listen, duration, listen, store_path,
 };
 use super::{Config, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
 use crate::telemetry::{self, LogFormat};
@@ -67,7 +67,7 @@ pub(super) fn config(
 /// `[server]`, with the line of each address.
 fn server(section: Section<'_>) -> (ServerConfig, Vec<usize>) {
     let default = ServerConfig::default();
-    section.unsupported(&["tls", "max_connection_age"]);
+    section.unsupported(&["tls"]);
     let mut addresses = Vec::new();
     let mut lines = Vec::new();
     for one in section.strings("listen") {
@@ -86,6 +86,9 @@ fn server(section: Section<'_>) -> (ServerConfig, Vec<usize>) {
             .bounded("drain_timeout", duration, DRAIN_TIMEOUT, DRAIN_TIMEOUT_SPELLED)
             .unwrap_or(default.drain_timeout),
         max_connections: section.integer("max_connections", 1..=1_000_000).unwrap_or(default.max_connections),
+        max_connection_age: section
+            .bounded("max_connection_age", duration, CONNECTION_AGE, CONNECTION_AGE_SPELLED)
+            .unwrap_or(default.max_connection_age),
         allow_plaintext: section.boolean("allow_plaintext").unwrap_or(default.allow_plaintext),
         allow_anonymous: section.boolean("allow_anonymous").unwrap_or(default.allow_anonymous),
     };
@@ -129,24 +132,11 @@ fn place(lines: &[usize], source: Option<&'static str>, index: usize) -> (Option
 
 /// Without TLS and authentication, only this machine may connect unless the file says otherwise.
 fn check_exposure(server: &ServerConfig, lines: &[usize], source: Option<&'static str>, report: &Report<'_>) {
-    let missing: Vec<&str> = [
-        ("server.allow_plaintext = true", server.allow_plaintext),
-        ("server.allow_anonymous = true", server.allow_anonymous),
-    ]
-    .into_iter()
-    .filter_map(|(setting, allowed)| (!allowed).then_some(setting))
-    .collect();
-    if missing.is_empty() {
-        return;
-    }
-    for (index, address) in server.listen.iter().enumerate().filter(|(_, address)| !address.is_local()) {
-        let (line, key) = place(lines, source, index);
-        let message = format!(
-            "{address} is reachable from other machines without TLS or authentication; \
-             listen on loopback or a unix socket, or set {}",
-            missing.join(" and ")
-        );
-        report.push(line, key, message);
+    for (index, address) in server.listen.iter().enumerate() {
+        if let Some(message) = server.exposure(address) {
+            let (line, key) = place(lines, source, index);
+            report.push(line, key, message);
+        }
     }
 }
 

@@ -133,12 +133,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
     assert_problem("\n[auth]\n", 2, "auth", "not supported yet");
     assert_problem("[limits]\nrequests_per_second = 2\n", 1, "limits", "not supported yet");
     assert_problem(
-        "[server]\nmax_connection_age = \"1m\"\n",
-        2,
-        "server.max_connection_age",
-        "not supported yet",
-    );
-    assert_problem(
         "[telemetry]\notlp_endpoint = \"http://x\"\n",
         2,
         "telemetry.otlp_endpoint",
@@ -241,6 +235,8 @@ fn values_out_of_bounds_are_refused() {
         assert!(problem.message.contains(part), "{problem}");
     }
     assert_problem("[server]\nmax_connections = 0\n", 2, "server.max_connections", "from 1 to 1000000");
+    let age = "[server]\nmax_connection_age = \"500ms\"\n";
+    assert_problem(age, 2, "server.max_connection_age", "from 1s to 30d");
 }
 
 #[test]

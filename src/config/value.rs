@@ -11,6 +11,10 @@ use super::{ListenAddr, StorePath};
 pub(super) const DRAIN_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
 pub(super) const DRAIN_TIMEOUT_SPELLED: &str = "from 100ms to 10m";
+/// How old a connection may be set to become.
+pub(super) const CONNECTION_AGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+pub(super) const CONNECTION_AGE_SPELLED: &str = "from 1s to 30d";
 /// How long finished executions may be kept.
 pub(super) const RETENTION: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);

@@ -1,4 +1,4 @@
-//! The accept loop, and one connection from its first byte to its last.
+//! The accept loop: the cap on connections, and patience where the system has no descriptors left.
 
 use std::future::Future;
 use std::io;
@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::gate::Gate;
+use super::Service;
+use super::connection::Connector;
 use super::listen::Bound;
-use super::socket::{Io, Socket};
-use super::{Options, Service};
+use super::socket::Io;
 use crate::tasks::Tasks;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -22,9 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What every accept loop shares.
 pub(super) struct Acceptor<S> {
-    gate: Gate<S>,
-    http: http2::Builder<TokioExecutor>,
-    preface_timeout: Duration,
+    connector: Arc<Connector<S>>,
     slots: Arc<Semaphore>,
     /// Whether the last connection found no slot; so that a flood is logged once.
     full: AtomicBool,
@@ -32,60 +28,28 @@ pub(super) struct Acceptor<S> {
 }
 
 impl<S: Service> Acceptor<S> {
-    pub(super) fn new(gate: Gate<S>, options: &Options, connections: Tasks) -> Self {
-        let mut http = http2::Builder::new(TokioExecutor::new());
-        http.timer(TokioTimer::new())
-            .max_concurrent_streams(options.max_concurrent_streams)
-            .max_header_list_size(options.max_header_list_size)
-            .max_send_buf_size(options.max_send_buffer)
-            .initial_stream_window_size(256 * 1024)
-            .initial_connection_window_size(1024 * 1024)
-            .keep_alive_interval(options.ping_interval)
-            .keep_alive_timeout(options.ping_timeout)
-            .auto_date_header(false);
-        let slots = options.max_connections.min(Semaphore::MAX_PERMITS);
-        Self {
-            gate,
-            http,
-            preface_timeout: options.preface_timeout,
-            slots: Arc::new(Semaphore::new(slots)),
-            full: AtomicBool::new(false),
-            connections,
-        }
+    pub(super) fn new(connector: Connector<S>, max_connections: usize, connections: Tasks) -> Self {
+        let slots = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        Self { connector: Arc::new(connector), slots, full: AtomicBool::new(false), connections }
     }
 
     /// Starts a connection's task, or closes the connection where there are too many: whoever is connected
     /// must not feel those who come on top.
     fn admit(&self, io: Io) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            if !self.full.swap(true, Ordering::Relaxed) {
-                tracing::warn!("max_connections is reached; further connections are closed");
-            }
-            return;
-        };
-        self.full.store(false, Ordering::Relaxed);
-
-        let (socket, opened) = Socket::new(io, self.preface_timeout);
-        let connection = self.http.serve_connection(TokioIo::new(socket), self.gate.clone());
-        let drain = self.connections.token();
+        let Some(slot) = self.slot() else { return };
+        let connector = Arc::clone(&self.connector);
         self.connections.spawn("connection", async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = drain.cancelled() => {
-                    if !opened.load(Ordering::Relaxed) {
-                        // hyper would wait for the handshake of one that never speaks.
-                        return;
-                    }
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended with an error");
-            }
+            connector.serve(io).await;
             drop(slot);
         });
+    }
+
+    fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        if self.full.swap(slot.is_none(), Ordering::Relaxed) != slot.is_none() && slot.is_none() {
+            tracing::warn!("max_connections is reached; further connections are closed");
+        }
+        slot
     }
 }
 

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::access::Record;
 use super::deadline::Deadline;
+use super::stall::HandedOut;
 use super::status;
 use crate::tasks::panic_message;
 
@@ -26,9 +27,17 @@ pub(crate) struct GateBody {
     end: CancellationToken,
     /// Set up at the first wait, which a unary reply never comes to.
     alarms: Option<Pin<Box<Alarms>>>,
-    started: bool,
+    /// How many frames were handed out.
+    frames: u32,
+    handed_out: HandedOut,
+    /// What is left of a frame that is handed out in parts.
+    rest: Bytes,
     record: Record,
 }
+
+/// The most that is handed out at once: what the reader has not taken of a reply stays here, where it can be
+/// taken back, and not in the connection's buffers.
+const LARGEST_PART: usize = 16 * 1024;
 
 struct Alarms {
     deadline: Option<Pin<Box<Sleep>>>,
@@ -42,13 +51,45 @@ impl GateBody {
         end: CancellationToken,
         record: Record,
     ) -> Self {
-        Self { inner: Some(inner), deadline, end, alarms: None, started: false, record }
+        Self { deadline, end, ..Self::around(Some(inner), record) }
     }
 
     /// The body of a reply that is all headers.
     pub(super) fn empty(record: Record) -> Self {
-        let end = CancellationToken::new();
-        Self { inner: None, deadline: None, end, alarms: None, started: true, record }
+        Self::around(None, record)
+    }
+
+    fn around(inner: Option<tonic::body::Body>, record: Record) -> Self {
+        Self {
+            inner,
+            deadline: None,
+            end: CancellationToken::new(),
+            alarms: None,
+            frames: 0,
+            handed_out: HandedOut::of_this_stream(),
+            rest: Bytes::new(),
+            record,
+        }
+    }
+
+    /// Hands a frame out: from now on it is the reader's turn.
+    fn hand_out(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.frames = self.frames.wrapping_add(1);
+        self.handed_out.frame(self.frames);
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn hand_out_rest(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let part = self.rest.split_to(self.rest.len().min(LARGEST_PART));
+        self.hand_out(Frame::data(part))
+    }
+
+    /// Whether a stream that always has something to say, and so never waits, must end now.
+    fn is_over(&self) -> Option<Status> {
+        if self.deadline.is_some_and(|Deadline(at)| Instant::now() >= at) {
+            return Some(status::deadline_exceeded());
+        }
+        self.end.is_cancelled().then(status::draining)
     }
 
     /// Ends the body with a status of ours; dropping the inner one cancels its work.
@@ -83,6 +124,9 @@ impl Body for GateBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        if !this.rest.is_empty() {
+            return this.hand_out_rest();
+        }
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let polled = match catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) {
             Ok(polled) => polled,
@@ -94,17 +138,27 @@ impl Body for GateBody {
         match polled {
             Poll::Pending => match this.poll_alarms(cx) {
                 Poll::Ready(status) => this.cut(&status),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    this.handed_out.nothing();
+                    Poll::Pending
+                }
             },
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     this.record.code = status::complete(trailers);
-                } else if this.started && this.deadline.is_some_and(|Deadline(at)| Instant::now() >= at) {
-                    // A stream that always has something to say never waits.
-                    return this.cut(&status::deadline_exceeded());
+                    return this.hand_out(frame);
                 }
-                this.started = true;
-                Poll::Ready(Some(Ok(frame)))
+                // Only a stream has a second one.
+                if let Some(status) = (this.frames > 0).then(|| this.is_over()).flatten() {
+                    return this.cut(&status);
+                }
+                match frame.into_data() {
+                    Ok(data) => {
+                        this.rest = data;
+                        this.hand_out_rest()
+                    }
+                    Err(frame) => this.hand_out(frame),
+                }
             }
             ended @ Poll::Ready(None | Some(Err(_))) => {
                 this.inner = None;
@@ -114,10 +168,14 @@ impl Body for GateBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.rest.is_empty() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.inner {
+            Some(inner) if self.frames == 0 => inner.size_hint(),
+            Some(_) => SizeHint::new(),
+            None => SizeHint::with_exact(self.rest.len() as u64),
+        }
     }
 }

@@ -34,6 +34,19 @@ pub(super) fn take(
 
 const MALFORMED: &str = "must be at most eight digits and one of the units H, M, S, m, u, n";
 
+/// Ends at the deadline; never without one.
+pub(super) async fn passed(deadline: Option<Deadline>) {
+    match deadline {
+        Some(Deadline(at)) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a unary call may take minutes by its nature.
+pub(super) fn is_wait(path: &str) -> bool {
+    path.strip_prefix(SERVICE) == Some("WaitExecution")
+}
+
 /// Streams live as long as they like; WaitExecution has a timeout of its own.
 pub(super) fn default_for(path: &str) -> Option<Duration> {
     match path.strip_prefix(SERVICE)? {

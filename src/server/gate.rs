@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -22,17 +21,20 @@ use crate::tasks::{Lifecycle, Phase, panic_message};
 #[derive(Clone)]
 pub(super) struct Gate<S> {
     service: S,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     lifecycle: Lifecycle,
+    /// Ends streams, and calls that wait for something to happen.
     end_streams: CancellationToken,
 }
 
 impl<S: Service> Gate<S> {
     pub(super) fn new(service: S, lifecycle: Lifecycle, end_streams: CancellationToken) -> Self {
-        Self { service, shared: Arc::new(Shared { lifecycle, end_streams }) }
+        Self { service, lifecycle, end_streams }
+    }
+
+    /// The gate of one connection, and what ends the streams of this connection alone.
+    pub(super) fn for_connection(&self) -> (Self, CancellationToken) {
+        let end_streams = self.end_streams.child_token();
+        (Self { end_streams: end_streams.clone(), ..self.clone() }, end_streams)
     }
 }
 
@@ -42,18 +44,17 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Self { service, shared } = self.clone();
-        Box::pin(async move { Ok(answer(service, &shared, request).await) })
+        let gate = self.clone();
+        Box::pin(async move { Ok(answer(gate, request).await) })
     }
 }
 
 async fn answer<S: Service>(
-    service: S,
-    shared: &Shared,
+    Gate { service, lifecycle, end_streams }: Gate<S>,
     mut request: Request<Incoming>,
 ) -> Response<GateBody> {
     let mut record = Record::start(&request);
-    if let Err(refusal) = admit(&shared.lifecycle, request.uri().path()) {
+    if let Err(refusal) = admit(&lifecycle, request.uri().path()) {
         return refuse(refusal, record);
     }
     // Shares the bytes of the request's own; only a panic needs it.
@@ -66,13 +67,15 @@ async fn answer<S: Service>(
         request.extensions_mut().insert(deadline);
     }
 
-    let call = AssertUnwindSafe(async move { service.oneshot(request).await }).catch_unwind();
-    let answered = match deadline {
-        Some(deadline) => match tokio::time::timeout_at(deadline.0, call).await {
-            Ok(answered) => answered,
-            Err(_) => return refuse(status::deadline_exceeded(), record),
-        },
-        None => call.await,
+    let mut call = pin!(AssertUnwindSafe(async move { service.oneshot(request).await }).catch_unwind());
+    let answered = tokio::select! {
+        biased;
+        answered = call.as_mut() => answered,
+        () = deadline::passed(deadline) => return refuse(status::deadline_exceeded(), record),
+        // A wait would hold up a connection that is due to go.
+        () = end_streams.cancelled(), if deadline::is_wait(uri.path()) => {
+            return refuse(status::draining(), record);
+        }
     };
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -83,7 +86,7 @@ async fn answer<S: Service>(
         }
     };
     record.code = status::complete(response.headers_mut());
-    response.map(|body| GateBody::new(body, deadline, shared.end_streams.clone(), record))
+    response.map(|body| GateBody::new(body, deadline, end_streams, record))
 }
 
 /// Health and reflection answer in every phase; the rest only where there is something to answer from.

@@ -21,7 +21,8 @@ pub(super) enum Io {
     Unix(UnixStream),
 }
 
-/// A connection that must open in time, and gathers what it writes.
+/// A connection that must open in time, gathers what it writes, and fails where nobody reads: keepalive can't
+/// end such a connection, since neither its ping nor its last frame gets out.
 ///
 /// It says that it can't write from several buffers at once: where it can, h2 gives every message of 256 bytes
 /// or more a system call of its own, and copies smaller ones together only otherwise.
@@ -31,14 +32,32 @@ pub(super) struct Socket {
     seen: usize,
     opened: Arc<AtomicBool>,
     deadline: Option<Pin<Box<Sleep>>>,
+    write_timeout: Duration,
+    /// Runs while the peer takes nothing.
+    unread: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     /// Wraps a connection; the flag tells whether it has opened yet.
-    pub(super) fn new(io: Io, timeout: Duration) -> (Self, Arc<AtomicBool>) {
+    pub(super) fn new(io: Io, opening: Duration, write_timeout: Duration) -> (Self, Arc<AtomicBool>) {
         let opened = Arc::new(AtomicBool::new(false));
-        let deadline = Some(Box::pin(tokio::time::sleep(timeout)));
-        (Self { io, seen: 0, opened: Arc::clone(&opened), deadline }, opened)
+        let deadline = Some(Box::pin(tokio::time::sleep(opening)));
+        let socket = Self { io, seen: 0, opened: Arc::clone(&opened), deadline, write_timeout, unread: None };
+        (socket, opened)
+    }
+
+    /// Watches over what comes of a write.
+    fn written<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.unread = None;
+            return wrote;
+        }
+        let timeout = self.write_timeout;
+        let unread = self.unread.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        match unread.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads"))),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -72,24 +91,27 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        let wrote = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.written(cx, wrote)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let flushed = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Io::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        };
+        self.written(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let shut = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        };
+        self.written(cx, shut)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,7 +1,6 @@
 //! The answers that the listener gives itself.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -75,8 +74,7 @@ fn info(reason: &str) -> ErrorDetails {
 /// UNAVAILABLE, to be tried again after a while that differs from caller to caller, so that they don't all
 /// come back in the same moment.
 fn retry_later(message: &str, reason: &str, least: Duration) -> Status {
-    let spread = RandomState::new().hash_one(reason) % 1000;
-    let delay = least + Duration::from_millis(spread);
+    let delay = least + super::jitter::up_to(Duration::from_secs(1));
     let mut details = info(reason);
     details.set_retry_info(Some(delay));
     let mut status = Status::with_error_details(Code::Unavailable, message, details);

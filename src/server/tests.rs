@@ -16,6 +16,9 @@ use tonic_types::StatusExt as _;
 use super::*;
 use crate::config::ListenAddr;
 
+mod peers;
+mod rotation;
+
 const FRAME: &[u8] = b"\0\0\0\0\x02hi";
 
 /// A server on a port of its own, and what it needs to be stopped.
@@ -41,10 +44,16 @@ impl Served {
     }
 
     async fn connect(&self) -> SendRequest<Bytes> {
+        self.connect_watched().await.0
+    }
+
+    /// A connection, and how it ends.
+    async fn connect_watched(&self) -> (SendRequest<Bytes>, oneshot::Receiver<Result<(), h2::Error>>) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
-        self.tasks.spawn("client", async move { drop(connection.await) });
-        send
+        let (ended, end) = oneshot::channel();
+        self.tasks.spawn("client", async move { drop(ended.send(connection.await)) });
+        (send, end)
     }
 
     /// Drains, and says what came of it and how long it took.
@@ -63,7 +72,11 @@ fn quick() -> Options {
 fn scripted() -> impl Service {
     tower::service_fn(|request: Request<Incoming>| async move {
         let body = match request.uri().path() {
-            "/t.T/Hang" => std::future::pending().await,
+            "/t.T/Hang" | "/testgate.v1.TestExecutionService/WaitExecution" => std::future::pending().await,
+            "/t.T/Slow" => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                tonic::body::Body::new(Full::from(FRAME))
+            }
             "/t.T/Panic" => panic!("on purpose"),
             "/t.T/Deadline" => {
                 let deadline = request.extensions().get::<Deadline>().copied();
@@ -204,7 +217,7 @@ async fn calls_before_serving_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_drain_does_not_wait_for_a_mute_connection() {
+async fn row_02_a_drain_does_not_wait_for_a_mute_connection() {
     let served = Served::start(quick(), scripted()).await;
     let mut mute = TcpStream::connect(served.address).await.unwrap();
     // A call on a later connection proves that the mute one has been accepted.
@@ -304,7 +317,7 @@ async fn a_call_that_hangs_is_cut_before_the_drain_timeout() {
 }
 
 #[tokio::test]
-async fn the_connection_over_the_cap_is_closed_and_the_others_keep_working() {
+async fn row_17_the_connection_over_the_cap_is_closed_and_the_others_keep_working() {
     let options = Options { max_connections: 1, ..quick() };
     let served = Served::start(options, scripted()).await;
     let client = served.connect().await;

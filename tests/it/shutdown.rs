@@ -34,6 +34,22 @@ async fn a_start_under_way_is_finished_before_the_end() {
 }
 
 #[tokio::test]
+async fn row_02_a_mute_connection_does_not_hold_up_the_end() {
+    let world = World::start().await;
+    let mut served = Serving::before(&world.sandbox, "127.0.0.1:0").start().await;
+    let mute = tokio::net::TcpStream::connect(&served.address).await.unwrap();
+    // A call on a later connection proves that the mute one has been accepted.
+    connect(&served.address).await.list_backends(v1::ListBackendsRequest::default()).await.unwrap();
+    let asked = Instant::now();
+    signal(&served.child, "TERM").await;
+    let status = tokio::time::timeout(PATIENCE, served.child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+    // The default of `drain_timeout`.
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    drop(mute);
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let world = World::start().await;
     let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
@@ -74,7 +90,7 @@ fn cpu_time(process: u32) -> Duration {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_shortage_of_descriptors_costs_no_cpu_and_passes() {
+async fn row_17_a_shortage_of_descriptors_costs_no_cpu_and_passes() {
     let world = World::start().await;
     let mut serving = Serving::before(&world.sandbox, &format!("127.0.0.1:{}", free_port()));
     serving.open_files = Some(40);

@@ -1,0 +1,97 @@
+//! One connection, from its first byte to its last.
+
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_util::sync::CancellationToken;
+
+use super::gate::Gate;
+use super::socket::{Io, Socket};
+use super::stall::StreamExecutor;
+use super::{Options, Service, jitter};
+
+/// What serves every connection.
+pub(super) struct Connector<S> {
+    gate: Gate<S>,
+    http: http2::Builder<StreamExecutor>,
+    preface_timeout: Duration,
+    write_timeout: Duration,
+    max_age: Duration,
+    rotation_grace: Duration,
+    /// Is cancelled when the drain begins.
+    drain: CancellationToken,
+}
+
+type Connection<S> = http2::Connection<TokioIo<Socket>, Gate<S>, StreamExecutor>;
+
+impl<S: Service> Connector<S> {
+    pub(super) fn new(gate: Gate<S>, options: &Options, drain: CancellationToken) -> Self {
+        let mut http = http2::Builder::new(StreamExecutor::new(options.stall_timeout));
+        http.timer(TokioTimer::new())
+            .max_concurrent_streams(options.max_concurrent_streams)
+            .max_header_list_size(options.max_header_list_size)
+            .max_send_buf_size(options.max_send_buffer)
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .keep_alive_interval(options.ping_interval)
+            .keep_alive_timeout(options.ping_timeout)
+            .auto_date_header(false);
+        Self {
+            gate,
+            http,
+            preface_timeout: options.preface_timeout,
+            // Whoever reads nothing for so long has not answered a ping either.
+            write_timeout: options.ping_interval + options.ping_timeout,
+            max_age: options.max_connection_age,
+            rotation_grace: options.rotation_grace,
+            drain,
+        }
+    }
+
+    /// Serves a connection until it ends.
+    pub(super) async fn serve(&self, io: Io) {
+        let (socket, opened) = Socket::new(io, self.preface_timeout, self.write_timeout);
+        let (gate, end_streams) = self.gate.for_connection();
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), gate));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.drain.cancelled() => {
+                if !opened.load(Ordering::Relaxed) {
+                    // hyper would wait for the handshake of one that never speaks.
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = tokio::time::sleep(self.age()) => self.rotate(connection, &end_streams).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended with an error");
+        }
+    }
+
+    /// How long one connection may live: those that came together don't go together.
+    fn age(&self) -> Duration {
+        self.max_age - jitter::up_to(self.max_age / 10)
+    }
+
+    /// Sends the client elsewhere: GOAWAY, then a status on every open stream, then time for what is left.
+    async fn rotate(
+        &self,
+        mut connection: Pin<&mut Connection<S>>,
+        end_streams: &CancellationToken,
+    ) -> hyper::Result<()> {
+        connection.as_mut().graceful_shutdown();
+        end_streams.cancel();
+        match tokio::time::timeout(self.rotation_grace, connection).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::debug!("a connection past its age was cut");
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Streams whose reader takes nothing any more.
+//!
+//! A reply waits in memory for the windows that its reader opens, and while it waits nobody polls its body: no
+//! deadline or drain could end it. So hyper's future for the stream runs inside one of ours, which knows from the
+//! body whether it waits for the reader, and ends the stream with a reset where that takes too long.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::Instant;
+
+tokio::task_local! {
+    static HANDED_OUT: HandedOut;
+}
+
+/// How many frames a body has handed out, 0 while it has none to hand out: then it is not the reader's turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HandedOut(Arc<AtomicU32>);
+
+impl HandedOut {
+    /// Of the stream that the running task serves; one of nobody's outside of such a task.
+    pub(super) fn of_this_stream() -> Self {
+        HANDED_OUT.try_with(Clone::clone).unwrap_or_default()
+    }
+
+    /// A frame is the reader's to take.
+    pub(super) fn frame(&self, count: u32) {
+        self.0.store(count.max(1), Ordering::Relaxed);
+    }
+
+    /// The reader has taken everything.
+    pub(super) fn nothing(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs hyper's streams, and resets those whose reader stalls.
+#[derive(Clone, Debug)]
+pub(super) struct StreamExecutor {
+    longest: Duration,
+}
+
+impl StreamExecutor {
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest }
+    }
+}
+
+impl<F> Executor<F> for StreamExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        TokioExecutor::new().execute(supervise(stream, self.longest));
+    }
+}
+
+async fn supervise(stream: impl Future<Output = ()>, longest: Duration) {
+    let handed_out = HandedOut::default();
+    let mut stream = pin!(HANDED_OUT.scope(handed_out.clone(), stream));
+    // Only while the reader is waited for, which is seldom: an idle stream has no timer of this kind.
+    let mut alarm = None;
+    poll_fn(|cx| {
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match handed_out.now() {
+            0 => alarm = None,
+            now => {
+                let (at, timer) = alarm.get_or_insert_with(|| (now, Box::pin(tokio::time::sleep(longest))));
+                if *at != now {
+                    *at = now;
+                    timer.as_mut().reset(Instant::now() + longest);
+                }
+                if timer.as_mut().poll(cx).is_ready() {
+                    tracing::debug!("a stream is reset: its reader takes nothing");
+                    // Dropping hyper's future resets the stream.
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn ended_after(stream: impl Future<Output = ()>) -> Duration {
+        let start = Instant::now();
+        supervise(stream, 10 * SECOND).await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_its_reader_is_ended_and_one_that_has_nothing_to_say_is_not() {
+        let stalled = async {
+            HandedOut::of_this_stream().frame(1);
+            std::future::pending().await
+        };
+        assert_eq!(ended_after(stalled).await, 10 * SECOND);
+        let idle = async {
+            HandedOut::of_this_stream().frame(1);
+            HandedOut::of_this_stream().nothing();
+            tokio::time::sleep(100 * SECOND).await;
+        };
+        assert_eq!(ended_after(idle).await, 100 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_that_takes_something_is_left_alone() {
+        let slow = async {
+            for count in 1..=10 {
+                HandedOut::of_this_stream().frame(count);
+                tokio::time::sleep(9 * SECOND).await;
+            }
+        };
+        assert_eq!(ended_after(slow).await, 90 * SECOND);
+    }
+}
