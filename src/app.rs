@@ -4,6 +4,7 @@ mod banner;
 mod health;
 mod probe;
 mod sandbox;
+mod service_manager;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub use probe::{ProbedBackend, probe};
 pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
 
 use crate::backend::registry;
-use crate::config::{Config, Overrides, Problem, StorePath};
+use crate::config::{Config, Overrides, Problem, ServerConfig, StorePath};
 use crate::grpc;
 use crate::model::Clock;
 use crate::proto::DESCRIPTOR_SET;
@@ -82,6 +83,7 @@ pub fn load(path: &std::path::Path, flags: &Overrides) -> Result<Config, Vec<Pro
 /// # Errors
 /// It could not start, or one of its critical tasks ended.
 pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> {
+    let inherited = server::inherited().context("the service manager's sockets can't be used")?;
     let (config, simulated) = match source {
         Source::File(path) => (load(&path, flags).map_err(StartError::Config)?, None),
         Source::Sandbox(options) => {
@@ -93,7 +95,7 @@ pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> 
     };
     let logs = telemetry::init(config.telemetry.log_format, &config.telemetry.log_level)
         .map_err(|error| anyhow::anyhow!("logging could not start: {error}"))?;
-    let gateway = Gateway::start(config, Some(logs), Clock::system()).await?;
+    let gateway = Gateway::start_on(inherited, config, Some(logs), Clock::system()).await?;
     banner::print(&gateway, simulated.as_ref());
     let result = gateway.run_until_signal().await;
     if let Some(simulated) = simulated {
@@ -123,12 +125,19 @@ impl Gateway {
         logs: Option<telemetry::LogHandle>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
+        Self::start_on(Vec::new(), config, logs, clock).await
+    }
+
+    /// Serves on sockets that were opened by others; binds the configured addresses only where there are none.
+    async fn start_on(
+        inherited: Vec<Bound>,
+        config: Config,
+        logs: Option<telemetry::LogHandle>,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let lifecycle = Lifecycle::new();
         let tasks = Tasks::new();
-        let mut listeners = Vec::new();
-        for address in &config.server.listen {
-            listeners.push(server::bind(address).await?);
-        }
+        let listeners = listeners(inherited, &config.server).await?;
         let addresses = listeners.iter().map(|bound| bound.address().clone()).collect();
 
         let location = match &config.store.path {
@@ -184,7 +193,8 @@ impl Gateway {
     /// # Errors
     /// Something did not end in time and was cut.
     pub async fn drain(mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + self.config.server.drain_timeout;
+        // Less what it takes to leave.
+        let deadline = Instant::now() + self.config.server.drain_timeout.mul_f64(0.95);
         self.lifecycle.drain();
         let served = tokio::time::timeout_at(deadline, &mut self.server).await;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -198,12 +208,16 @@ impl Gateway {
     /// Serves until SIGTERM, SIGINT or `/drain`, then drains; a second signal ends the process at once.
     async fn run_until_signal(self) -> anyhow::Result<()> {
         let signals = Signals::install()?;
+        service_manager::spawn_watchdog(&self.tasks);
+        service_manager::ready();
         let (tasks, lifecycle) = (self.tasks.clone(), self.lifecycle.clone());
         let serving = async {
             tokio::select! {
                 () = lifecycle.draining() => {}
                 failure = tasks.failed() => anyhow::bail!("{failure}"),
             }
+            service_manager::stopping();
+            end_after(self.config.server.drain_timeout)?;
             if let Err(error) = self.drain().await {
                 tracing::warn!(%error, "the drain was cut short");
             }
@@ -216,6 +230,34 @@ impl Gateway {
     }
 }
 
+/// The sockets to serve on.
+async fn listeners(inherited: Vec<Bound>, server: &ServerConfig) -> anyhow::Result<Vec<Bound>> {
+    for bound in &inherited {
+        if let Some(problem) = server.exposure(bound.address()) {
+            anyhow::bail!("the service manager's socket {problem}");
+        }
+    }
+    if !inherited.is_empty() {
+        return Ok(inherited);
+    }
+    let mut listeners = Vec::new();
+    for address in &server.listen {
+        listeners.push(server::bind(address).await?);
+    }
+    Ok(listeners)
+}
+
+/// Ends the process after a while, whatever becomes of the drain: not even something that blocks the runtime's
+/// thread makes `drain_timeout` a lie.
+fn end_after(timeout: Duration) -> std::io::Result<()> {
+    let end = move || {
+        std::thread::sleep(timeout);
+        tracing::error!("the drain hangs: ending at once");
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("drain deadline".to_owned()).spawn(end).map(drop)
+}
+
 /// Runs the accept loops as a task; the answer says how it ended.
 fn spawn_server(
     listeners: Vec<Bound>,
@@ -226,6 +268,7 @@ fn spawn_server(
 ) -> tokio::sync::oneshot::Receiver<Result<(), Unfinished>> {
     let options = server::Options {
         max_connections: config.server.max_connections,
+        max_connection_age: config.server.max_connection_age,
         drain_timeout: config.server.drain_timeout,
         ..server::Options::default()
     };

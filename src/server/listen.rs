@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::socket::Io;
@@ -19,7 +20,10 @@ pub struct Bound {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "removes the socket's file when dropped")] Unlink),
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "removes the socket's file when dropped")] Option<Unlink>,
+    ),
 }
 
 /// An address that could not be bound.
@@ -45,6 +49,35 @@ pub async fn bind(address: &ListenAddr) -> Result<Bound, BindError> {
         ListenAddr::Unix(path) => bind_unix(path),
     };
     bound.map_err(|source| BindError { address: address.clone(), source })
+}
+
+/// Takes over the sockets that a service manager opened (systemd's socket activation); none where there is no
+/// such manager. Changes the environment, so it comes before anything that could start a thread.
+///
+/// # Errors
+/// One of them is no listening stream socket.
+pub fn inherited() -> io::Result<Vec<Bound>> {
+    let mut sockets = ListenFd::from_env();
+    (0..sockets.len()).map(|index| inherit(&mut sockets, index)).collect()
+}
+
+fn inherit(sockets: &mut ListenFd, index: usize) -> io::Result<Bound> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("inherited socket {index}: {error}"));
+    let (listener, address) = if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
+        listener.set_nonblocking(true).map_err(named)?;
+        let address = ListenAddr::Tcp(listener.local_addr().map_err(named)?);
+        (Listener::Tcp(TcpListener::from_std(listener).map_err(named)?), address)
+    } else {
+        let missing = || io::Error::other("is gone");
+        let listener = sockets.take_unix_listener(index).and_then(|taken| taken.ok_or_else(missing));
+        let listener = listener.map_err(named)?;
+        listener.set_nonblocking(true).map_err(named)?;
+        let address = listener.local_addr().map_err(named)?;
+        let path = address.as_pathname().unwrap_or(Path::new("(unnamed)")).to_owned();
+        // The file is the service manager's, which goes on listening.
+        (Listener::Unix(UnixListener::from_std(listener).map_err(named)?, None), ListenAddr::Unix(path))
+    };
+    Ok(Bound { listener, address })
 }
 
 impl Bound {
@@ -76,7 +109,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     }
     let listener = UnixListener::bind(path)?;
     let unlink = Unlink(path.to_owned());
-    Ok(Bound { listener: Listener::Unix(listener, unlink), address: ListenAddr::Unix(path.to_owned()) })
+    Ok(Bound { listener: Listener::Unix(listener, Some(unlink)), address: ListenAddr::Unix(path.to_owned()) })
 }
 
 /// Removes a socket's file with its listener.

@@ -19,6 +19,7 @@ mod readme;
 mod record;
 mod restart;
 mod rig;
+mod service_manager;
 mod shutdown;
 mod start;
 mod stop;
