@@ -1,0 +1,93 @@
+//! The clients in other languages, each with its language's own test runner, against a gateway over the sandbox.
+//!
+//! `tests/run` installs what they need and compiles them beforehand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    dead_code,
+    reason = "tests may panic and spawn, and use a part of what tests/it shares"
+)]
+
+#[path = "clients/flaky.rs"]
+mod flaky;
+#[path = "it/support.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use flaky::FlakyProxy;
+use support::World;
+use tokio::process::Command;
+
+/// A runner brings its own patience for each test; this only ends one that hangs.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Runs a client's tests and shows what they said where they fail.
+async fn pass(mut command: Command, folder: &str) {
+    let world = World::start().await;
+    let proxy = FlakyProxy::start(world.gateway.addresses()[0].to_string()).await;
+    command
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(folder))
+        .env("TESTGATE_SERVER", world.gateway.addresses()[0].to_string())
+        .env("TESTGATE_FLAKY_SERVER", proxy.address.to_string())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it does not end").unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(proxy.cuts() > 0, "no connection was cut, so nothing was resumed");
+}
+
+/// A command that `tests/run` gives by a variable.
+fn given(variable: &str) -> Command {
+    Command::new(std::env::var_os(variable).unwrap_or_else(|| {
+        panic!(
+            "{variable} is not set: run the README's test command, tests/run, which installs what it names"
+        )
+    }))
+}
+
+fn command<const N: usize>(program: &str, arguments: [&str; N]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+#[tokio::test]
+async fn the_python_client_starts_once_follows_through_cuts_and_reads_errors() {
+    let mut pytest = given("TESTGATE_PYTHON_CLIENTS");
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).env("PYTHONDONTWRITEBYTECODE", "1");
+    pass(pytest, "python").await;
+}
+
+#[tokio::test]
+async fn the_go_client_starts_once_follows_through_cuts_and_reads_errors() {
+    pass(command("go", ["test", "-count=1", "./..."]), "go").await;
+}
+
+#[tokio::test]
+async fn the_node_client_starts_once_follows_through_cuts_and_reads_errors() {
+    pass(command("node", ["--test", "--test-concurrency=4", "dist/test/sandbox.test.js"]), "node").await;
+}
+
+#[tokio::test]
+async fn the_java_client_starts_once_follows_through_cuts_and_reads_errors() {
+    // Only what was compiled before is run.
+    pass(command("mvn", ["-B", "-q", "surefire:test"]), "java").await;
+}
+
+#[tokio::test]
+async fn the_checked_in_code_is_what_the_contract_generates() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/generate");
+    let mut check = Command::new(script);
+    let output = check.arg("--check").stdin(Stdio::null()).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
