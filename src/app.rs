@@ -154,9 +154,9 @@ impl Gateway {
                 tracking_deadline: config.tracking_deadline,
             })
             .collect();
-        let key = TokenKey::from_bytes(store.token_key());
+        let (key, epoch) = (TokenKey::from_bytes(store.token_key()), Epoch(store.epoch()));
         let tracker = Tracker::new(backends, store, config.store.retention, clock.clone(), tasks.clone())?;
-        let (routes, health) = routes(&tracker, &lifecycle, &key)?;
+        let (routes, health) = routes(&tracker, &lifecycle, &key, epoch)?;
 
         let admin = match config.server.admin_listen {
             Some(address) => {
@@ -286,9 +286,9 @@ fn routes(
     tracker: &Tracker,
     lifecycle: &Lifecycle,
     key: &TokenKey,
+    epoch: Epoch,
 ) -> anyhow::Result<(tonic::service::Routes, tonic_health::server::HealthReporter)> {
-    // The epoch is the process's until resuming over a restart exists: a token of an earlier one is told `reset`.
-    let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, Epoch::generate());
+    let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, epoch);
     let service = TestExecutionServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {

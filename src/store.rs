@@ -33,7 +33,7 @@ use tables::{ReadError, Span};
 use writer::{Change, Open, Pace, Queue, Shared, Task, Writer};
 
 pub use error::StoreError;
-pub use record::{Record, StartKey, StartOutcome, StartRecord, Swept};
+pub use record::{ChangeRow, Changes, Record, StartKey, StartOutcome, StartRecord, Swept, TOMBSTONES};
 
 /// The most changes that are waited for at a time; more wait for their turn.
 const MAX_TASKS: usize = 1024;
@@ -149,6 +149,15 @@ impl Store {
     /// The file can't be read.
     pub fn load_unfinished(&self) -> Result<Vec<Record>, StoreError> {
         self.read(tables::unfinished)
+    }
+
+    /// What changed lately in the processes before this one: what streams can resume from after a restart.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn load_changes(&self) -> Result<Changes, StoreError> {
+        let changes = self.read(tables::changes)?;
+        Ok(Changes { complete: self.0.identity.complete, ..changes })
     }
 
     /// Every start whose outcome is not known: what to look for upstream after a restart.

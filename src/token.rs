@@ -142,6 +142,8 @@ pub struct ResumePoint {
     pub position: u64,
     /// When the first stream of the token began, in milliseconds since 1970.
     pub opened_at_ms: i64,
+    /// What had ended upstream by then was sent too, for a selection by parent; in milliseconds since 1970.
+    pub covered_ms: i64,
 }
 
 /// What a resume token of the right form is.
@@ -161,9 +163,9 @@ pub struct ResumeTokens {
 }
 
 impl ResumeTokens {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     const PREFIX_BYTES: usize = 1 + Epoch::BYTES;
-    const POINT_BYTES: usize = 16;
+    const POINT_BYTES: usize = 24;
 
     /// The resume tokens of a store.
     pub fn new(key: &TokenKey, epoch: Epoch) -> Self {
@@ -176,7 +178,8 @@ impl ResumeTokens {
     pub fn seal(&self, bound: &Bound, point: ResumePoint) -> String {
         let mut payload = [0; Self::POINT_BYTES];
         payload[..8].copy_from_slice(&point.position.to_le_bytes());
-        payload[8..].copy_from_slice(&point.opened_at_ms.to_le_bytes());
+        payload[8..16].copy_from_slice(&point.opened_at_ms.to_le_bytes());
+        payload[16..].copy_from_slice(&point.covered_ms.to_le_bytes());
         self.sealer.seal(&self.prefix, bound, &payload)
     }
 
@@ -195,10 +198,12 @@ impl ResumeTokens {
             return Ok(Resume::OtherEpoch);
         }
         let payload = self.sealer.open(&self.prefix, bound, bytes)?;
-        let (position, opened_at) = payload.split_first_chunk().ok_or(TokenInvalid)?;
+        let (position, times) = payload.split_first_chunk().ok_or(TokenInvalid)?;
+        let (opened_at, covered) = times.split_first_chunk().ok_or(TokenInvalid)?;
         Ok(Resume::Known(ResumePoint {
             position: u64::from_le_bytes(*position),
-            opened_at_ms: i64::from_le_bytes(opened_at.try_into().map_err(|_| TokenInvalid)?),
+            opened_at_ms: i64::from_le_bytes(*opened_at),
+            covered_ms: i64::from_le_bytes(covered.try_into().map_err(|_| TokenInvalid)?),
         }))
     }
 }

@@ -112,7 +112,9 @@ impl Tracker {
     ) -> Result<Self, Error> {
         let unfinished = store.load_unfinished()?;
         let backends = backends.into_iter().map(Managed::new).map(Arc::new).collect();
-        let table = Mutex::new(Table::new(store.next_position()));
+        let changes = store.load_changes()?;
+        let in_doubt = !changes.complete;
+        let table = Mutex::new(Table::new(changes, clock.clone()));
         let inner = Arc::new(Inner {
             backends,
             store,
@@ -124,7 +126,7 @@ impl Tracker {
             stops: start::KeyedLocks::default(),
             discoveries: discovery::Discoveries::default(),
         });
-        inner.adopt(unfinished);
+        inner.adopt(unfinished, in_doubt);
         for managed in &inner.backends {
             let (inner, managed) = (inner.clone(), managed.clone());
             let name = format!("poller {}", managed.id);
@@ -322,8 +324,9 @@ impl Inner {
         outcome.await.unwrap_or(Err(Error::Draining))
     }
 
-    /// Takes up unfinished executions after a restart.
-    fn adopt(&self, records: Vec<Record>) {
+    /// Takes up unfinished executions after a restart. Where they are in doubt (the process before this one was
+    /// killed and may have shown a newer state), they count as changed, so that nobody keeps that state for ever.
+    fn adopt(&self, records: Vec<Record>, in_doubt: bool) {
         let now = Instant::now();
         for record in records {
             let name = record.execution.name.clone();
@@ -335,8 +338,11 @@ impl Inner {
                 table.add_alias(name.test_name().execution(id), name.clone());
             }
             let followed = record.followed;
-            let entry = table.entry(|| record, &name, now);
-            if followed {
+            table.entry(|| record, &name, now);
+            if in_doubt {
+                table.publish(&name, &self.store, |_| true);
+            }
+            if followed && let Some(entry) = table.get_mut(&name) {
                 entry.followed_since = Some(now);
                 entry.due = Some(now);
                 drop(table);

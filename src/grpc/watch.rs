@@ -248,9 +248,11 @@ impl Feed {
     }
 
     fn message(&self, event: Event) -> encoded::WatchExecutionsResponse {
-        let opened_at_ms =
-            i64::try_from(self.watch.opened_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
-        let point = ResumePoint { position: self.watch.taken_up_to(), opened_at_ms };
+        let point = ResumePoint {
+            position: self.watch.taken_up_to(),
+            opened_at_ms: to_millis(self.watch.opened_at),
+            covered_ms: to_millis(self.watch.covered()),
+        };
         encoded::WatchExecutionsResponse {
             resume_token: self.service.resume_tokens.seal(&self.bound, point),
             event: Some(event),
@@ -268,8 +270,14 @@ fn untokened(update: ExecutionUpdate) -> encoded::WatchExecutionsResponse {
 }
 
 fn resume_of(point: ResumePoint) -> Result<Resume, Failure> {
-    let nanos = i128::from(point.opened_at_ms) * 1_000_000;
-    let opened_at =
-        Timestamp::from_unix_timestamp_nanos(nanos).map_err(|_| Failure::resume_token_invalid())?;
-    Ok(Resume { position: point.position, opened_at })
+    let time = |millis| {
+        let time = Timestamp::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+        time.map_err(|_| Failure::resume_token_invalid())
+    };
+    let (opened_at, covered) = (time(point.opened_at_ms)?, time(point.covered_ms)?);
+    Ok(Resume { position: point.position, opened_at, covered })
+}
+
+fn to_millis(time: Timestamp) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }

@@ -86,6 +86,9 @@ impl fmt::Display for Source {
     }
 }
 
+/// Under which it is kept whether everything was written before the end.
+const COMPLETE: &str = "complete";
+
 /// What is fixed when a store is created, and the numbers that are reserved.
 #[derive(Clone)]
 pub(super) struct Identity {
@@ -93,6 +96,8 @@ pub(super) struct Identity {
     pub(super) token_key: [u8; 32],
     /// Reserved revisions and positions.
     pub(super) numbers: [u64; 2],
+    /// The process that wrote it last wrote all that it knew.
+    pub(super) complete: bool,
 }
 
 /// Reads what identifies the store; `None` if it is new.
@@ -122,6 +127,10 @@ pub(super) fn identity(path: &Path, database: &Database) -> Result<Option<Identi
             u64::from_le_bytes(value(path, &table, "revisions")?),
             u64::from_le_bytes(value(path, &table, "positions")?),
         ],
+        complete: table
+            .get(COMPLETE)
+            .map_err(|error| StoreError::reading(path, error))?
+            .is_some_and(|flag| flag.value() == [1]),
     }))
 }
 
@@ -138,7 +147,7 @@ fn value<const N: usize>(
 
 /// Makes up what identifies a new store.
 pub(super) fn new_identity() -> Result<Identity, StoreError> {
-    let mut identity = Identity { epoch: [0; 16], token_key: [0; 32], numbers: [0; 2] };
+    let mut identity = Identity { epoch: [0; 16], token_key: [0; 32], numbers: [0; 2], complete: true };
     // AWS-LC's generator would first gather entropy of its own, which takes most of a quick start's time.
     getrandom::fill(&mut identity.epoch)
         .and_then(|()| getrandom::fill(&mut identity.token_key))
@@ -148,7 +157,7 @@ pub(super) fn new_identity() -> Result<Identity, StoreError> {
 
 /// Writes what identifies the store, with every table.
 pub(super) fn write_identity(database: &Database, identity: &Identity) -> Result<(), redb::Error> {
-    let Identity { epoch, token_key, numbers } = identity;
+    let Identity { epoch, token_key, numbers, complete: _ } = identity;
     let txn = database.begin_write()?;
     tables::create(&txn)?;
     {
@@ -162,11 +171,20 @@ pub(super) fn write_identity(database: &Database, identity: &Identity) -> Result
     Ok(())
 }
 
-/// Writes up to where revisions and positions are reserved.
+/// Writes up to where revisions and positions are reserved. From then on there is something to lose.
 pub(super) fn write_numbers(txn: &WriteTransaction, numbers: [u64; 2]) -> Result<(), redb::Error> {
     let mut table = txn.open_table(META)?;
+    table.insert(COMPLETE, [0].as_slice())?;
     for (name, number) in ["revisions", "positions"].into_iter().zip(numbers) {
         table.insert(name, number.to_le_bytes().as_slice())?;
     }
+    Ok(())
+}
+
+/// Writes that nothing is missing.
+pub(super) fn write_complete(database: &Database) -> Result<(), redb::Error> {
+    let txn = database.begin_write()?;
+    txn.open_table(META)?.insert(COMPLETE, [1].as_slice())?;
+    txn.commit()?;
     Ok(())
 }

@@ -206,6 +206,11 @@ fn time(field: &str, moment: Option<prost_types::Timestamp>) -> Result<Timestamp
     moment.as_ref().and_then(to_time).ok_or_else(|| format!("{field} is not a time"))
 }
 
+/// A moment from an index.
+pub(super) fn moment(micros: i64) -> Option<Timestamp> {
+    Timestamp::from_unix_timestamp_nanos(i128::from(micros) * 1000).ok()
+}
+
 /// A moment as indexes order it: microseconds since 1970.
 pub(super) fn micros(time: Timestamp) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)

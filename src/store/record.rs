@@ -1,6 +1,7 @@
 //! What the store keeps: executions with what the tracker remembers of them, and starts.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 
@@ -37,6 +38,32 @@ impl Record {
         let id = crate::model::ExecutionId::new(&self.execution.upstream_id).ok()?;
         Some(self.execution.name.test_name().execution(id))
     }
+}
+
+/// How long it is remembered what changed, for streams that resume.
+pub const TOMBSTONES: Duration = Duration::from_hours(1);
+
+/// What changed lately, as the store knows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// In the order of their positions; only the latest of each execution.
+    pub rows: Vec<ChangeRow>,
+    /// Changes up to this position are no longer remembered.
+    pub forgotten: u64,
+    /// The process before this one wrote all that it knew. If not, an execution may have been shown in a state that
+    /// is not here.
+    pub complete: bool,
+}
+
+/// A change of an execution.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChangeRow {
+    /// Where it stands in the order of all changes.
+    pub position: u64,
+    /// Of what.
+    pub name: ExecutionName,
+    /// When it was written.
+    pub time: Timestamp,
 }
 
 /// The identity of a start: who, of what, under which request id.

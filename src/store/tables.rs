@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::persist::{Nonsense, decode_record, decode_start, encode_record, encode_start, micros};
-use super::record::{Record, StartKey, StartOutcome, StartRecord, Swept};
+use super::persist::{Nonsense, decode_record, decode_start, encode_record, encode_start, micros, moment};
+use super::record::{ChangeRow, Changes, Record, StartKey, StartOutcome, StartRecord, Swept, TOMBSTONES};
 use crate::model::{ExecutionName, Timestamp};
 
 /// The newest format that is known here.
@@ -31,8 +31,13 @@ const DONE: TableDefinition<'_, (bool, i64, &str), ()> = TableDefinition::new("d
 const CLAIMS: TableDefinition<'_, &str, &str> = TableDefinition::new("claims");
 /// Starts by key.
 const STARTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("starts");
+/// What changed, by position: when it was written, and its name. Only the latest position of each execution.
+const CHANGES: TableDefinition<'_, u64, (i64, &str)> = TableDefinition::new("changes");
 /// Keys of starts by time.
 const STARTS_BY_TIME: TableDefinition<'_, (i64, &[u8; 32]), ()> = TableDefinition::new("starts_by_time");
+
+/// Under which the highest position is kept whose change was deleted.
+const FORGOTTEN: &str = "forgotten";
 
 /// A reading failed: the database itself, or what was found in it.
 #[derive(Debug)]
@@ -87,7 +92,6 @@ impl Span {
 
 /// Creates the tables, so that every later reading finds them.
 pub(super) fn create(txn: &WriteTransaction) -> Result<(), redb::Error> {
-    txn.open_table(META)?;
     Writer::open(txn).map(drop)
 }
 
@@ -127,6 +131,23 @@ pub(super) fn unfinished(txn: &ReadTransaction) -> Result<Vec<Record>, ReadError
         }
     }
     Ok(found)
+}
+
+/// Reads what changed lately, in the order of the positions.
+pub(super) fn changes(txn: &ReadTransaction) -> Result<Changes, ReadError> {
+    let forgotten = txn.open_table(META)?.get(FORGOTTEN)?.and_then(|bytes| bytes.value().try_into().ok());
+    let mut changes =
+        Changes { rows: Vec::new(), forgotten: forgotten.map_or(0, u64::from_le_bytes), complete: false };
+    for row in txn.open_table(CHANGES)?.iter()? {
+        let (position, value) = row?;
+        let (at, name) = value.value();
+        changes.rows.push(ChangeRow {
+            position: position.value(),
+            name: ExecutionName::parse(name).map_err(|error| ReadError::Nonsense(error.to_string()))?,
+            time: moment(at).ok_or_else(|| ReadError::Nonsense("a change without a time".into()))?,
+        });
+    }
+    Ok(changes)
 }
 
 /// Reads which execution has claimed the id of a name.
@@ -169,6 +190,8 @@ pub(super) struct Writer<'txn> {
     unfinished: Table<'txn, &'static str, ()>,
     done: Table<'txn, (bool, i64, &'static str), ()>,
     claims: Table<'txn, &'static str, &'static str>,
+    changes: Table<'txn, u64, (i64, &'static str)>,
+    meta: Table<'txn, &'static str, &'static [u8]>,
     starts: Table<'txn, &'static [u8; 32], &'static [u8]>,
     starts_by_time: Table<'txn, (i64, &'static [u8; 32]), ()>,
 }
@@ -180,6 +203,8 @@ impl<'txn> Writer<'txn> {
             unfinished: txn.open_table(UNFINISHED)?,
             done: txn.open_table(DONE)?,
             claims: txn.open_table(CLAIMS)?,
+            changes: txn.open_table(CHANGES)?,
+            meta: txn.open_table(META)?,
             starts: txn.open_table(STARTS)?,
             starts_by_time: txn.open_table(STARTS_BY_TIME)?,
         })
@@ -189,7 +214,14 @@ impl<'txn> Writer<'txn> {
     pub(super) fn put(&mut self, record: &Record, now: Timestamp) -> Result<(), redb::Error> {
         let name = record.execution.name.to_string();
         let known = self.remove_indexes(&name)?;
-        let done_at = record.execution.is_done().then(|| known.flatten().unwrap_or_else(|| micros(now)));
+        if let Some(known) = &known {
+            self.changes.remove(known.position)?;
+        }
+        if record.position > 0 {
+            self.changes.insert(record.position, (micros(now), name.as_str()))?;
+        }
+        let known_done = known.and_then(|known| known.done_at);
+        let done_at = record.execution.is_done().then(|| known_done.unwrap_or_else(|| micros(now)));
         self.executions.insert(name.as_str(), encode_record(record, done_at).as_slice())?;
         match done_at {
             Some(done_at) => {
@@ -205,8 +237,8 @@ impl<'txn> Writer<'txn> {
         Ok(())
     }
 
-    /// Removes what leads to a record. Returns since when it was done, if it was known at all.
-    fn remove_indexes(&mut self, name: &str) -> Result<Option<Option<i64>>, redb::Error> {
+    /// Removes what leads to a record, but for its change. Returns what it was, if it was known at all.
+    fn remove_indexes(&mut self, name: &str) -> Result<Option<Known>, redb::Error> {
         // A record that can't be read is overwritten like one that isn't there, lest it stops every write.
         let known = self.executions.get(name)?.and_then(|bytes| decode_record(bytes.value()).ok());
         let Some((record, done_at)) = known else { return Ok(None) };
@@ -223,7 +255,7 @@ impl<'txn> Writer<'txn> {
         {
             self.claims.remove(claim.as_str())?;
         }
-        Ok(Some(done_at))
+        Ok(Some(Known { done_at, position: record.position }))
     }
 
     /// Writes a start.
@@ -282,8 +314,46 @@ impl<'txn> Writer<'txn> {
             self.starts.remove(&key)?;
             self.starts_by_time.remove((time, &key))?;
         }
+        swept.more |= self.sweep_changes(now)?;
         Ok(swept)
     }
+
+    /// Deletes changes that are too old to resume from, and with them what was only watched and moves no more: it
+    /// would be read afresh. Returns whether there is more.
+    fn sweep_changes(&mut self, now: Timestamp) -> Result<bool, redb::Error> {
+        let bound = before(now, TOMBSTONES);
+        let mut expired = Vec::new();
+        for row in self.changes.iter()?.take(SWEEP_BATCH) {
+            let (position, value) = row?;
+            let (time, name) = value.value();
+            if time >= bound {
+                break;
+            }
+            expired.push((position.value(), name.to_owned()));
+        }
+        for (position, name) in &expired {
+            self.changes.remove(position)?;
+            let known = self.executions.get(name.as_str())?;
+            let record = known.and_then(|bytes| decode_record(bytes.value()).ok()).map(|(record, _)| record);
+            if record.is_some_and(|record| {
+                record.position == *position && !record.followed && !record.execution.is_done()
+            }) {
+                self.remove_indexes(name)?;
+                self.executions.remove(name.as_str())?;
+            }
+        }
+        if let Some((position, _)) = expired.last() {
+            self.meta.insert(FORGOTTEN, position.to_le_bytes().as_slice())?;
+        }
+        Ok(expired.len() == SWEEP_BATCH)
+    }
+}
+
+/// What was known of a record before it was overwritten.
+struct Known {
+    /// Since when it was stored as done.
+    done_at: Option<i64>,
+    position: u64,
 }
 
 /// The moment so long before another, as indexes order it.

@@ -356,6 +356,58 @@ async fn a_sweep_does_a_bounded_amount_at_a_time() {
     assert_eq!((second.executions.len(), second.more), (200, false));
 }
 
+fn positions(store: &Store) -> Vec<(u64, String)> {
+    let rows = store.load_changes().unwrap().rows;
+    rows.into_iter().map(|row| (row.position, row.name.execution.as_str().to_owned())).collect()
+}
+
+fn at(id: &str, position: u64) -> Record {
+    Record { position, ..record(id) }
+}
+
+#[tokio::test]
+async fn what_changed_is_known_after_a_restart_by_its_last_position() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    let ended = Record { position: 9, ..done("b") };
+    store.save_durably(vec![at("a", 5), at("b", 7), at("c", 8), ended]).await.unwrap();
+    store.save_durably(vec![at("a", 11)]).await.unwrap();
+    drop(store);
+    let store = open(&path);
+    let expected = [(8, "c"), (9, "b"), (11, "a")].map(|(position, id)| (position, id.to_owned()));
+    assert_eq!(positions(&store), expected);
+    assert_eq!(store.load_changes().unwrap().forgotten, 0);
+}
+
+#[tokio::test]
+async fn a_sweep_forgets_changes_after_an_hour_and_with_them_what_was_only_watched() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    let started_here = Record { followed: true, ..at("ours", 3) };
+    let ended = Record { position: 4, ..done("ended") };
+    store.save_durably(vec![at("watched", 2), started_here, ended]).await.unwrap();
+    store.sweep(NOW + HOUR, HOUR * 24).await.unwrap();
+    assert_eq!(positions(&store).len(), 3);
+    store.sweep(NOW + HOUR + Duration::from_secs(1), HOUR * 24).await.unwrap();
+    assert_eq!(positions(&store), []);
+    assert_eq!(store.load_changes().unwrap().forgotten, 4);
+    assert_eq!(store.get(&execution_name("watched")).unwrap(), None);
+    assert!(store.get(&execution_name("ended")).unwrap().is_some());
+    assert_eq!(ids(&store.load_unfinished().unwrap()), ["ours"]);
+}
+
+#[tokio::test]
+async fn only_an_end_in_good_order_leaves_no_doubt() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    store.save_durably(vec![record("a")]).await.unwrap();
+    assert!(!after_kill(&path).1.load_changes().unwrap().complete);
+    drop(store);
+    let store = open(&path);
+    assert!(store.load_changes().unwrap().complete);
+    assert!(!after_kill(&path).1.load_changes().unwrap().complete, "it was opened and then killed");
+}
+
 #[test]
 fn keys_of_starts_tell_caller_parent_and_id_apart() {
     let key = |caller: &str, id: &str| StartKey::new(caller, &test_name(), id);

@@ -54,6 +54,8 @@ pub(super) struct Queue {
     writing: Arc<Saves>,
     reserve: bool,
     closed: bool,
+    /// Something was not queued and will not be written.
+    lost: bool,
 }
 
 impl Queue {
@@ -123,6 +125,7 @@ impl Shared {
         let name = record.execution.name.to_string();
         let mut queue = self.queue();
         if queue.saves.len() >= MAX_SAVES && !queue.saves.contains_key(&name) {
+            queue.lost = true;
             drop(queue);
             tracing::warn!(%name, "the store is too far behind: an execution's state was not queued");
             return;
@@ -253,6 +256,19 @@ impl Writer {
         while let Some(batch) = self.next_batch() {
             let result = self.write(&batch);
             self.finish(batch, result);
+        }
+        if self.failed_at.is_none() && !self.shared.queue().lost {
+            self.complete();
+        }
+    }
+
+    /// Notes at the end that everything was written, so that the next process need not doubt what it finds.
+    fn complete(&self) {
+        let open = self.shared.open.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = open.database.as_ref().filter(|_| !open.shadow) else { return };
+        let written = catch_unwind(AssertUnwindSafe(|| database::write_complete(database)));
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!(store = %self.shared.source, "that everything was saved could not be noted");
         }
     }
 

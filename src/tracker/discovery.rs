@@ -1,10 +1,10 @@
 //! Finds executions that were started elsewhere, for as long as somebody watches their parent.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::lists::row_is_news;
@@ -29,42 +29,110 @@ pub(super) struct Discoveries(Mutex<HashMap<Key, Weak<Discovery>>>);
 #[derive(Debug)]
 pub(super) struct Discovery {
     pub(super) backend: BackendId,
-    /// `None` before the first look ended, then whether the last one succeeded.
-    healthy: watch::Sender<Option<bool>>,
+    looks: Arc<Looks>,
     _stop: tokio_util::sync::DropGuard,
 }
 
+/// What the looks at a place have shown, and what they are to show.
+#[derive(Debug)]
+struct Looks {
+    seen: watch::Sender<Seen>,
+    /// What ended since this moment is wanted too.
+    wanted_from: Mutex<Timestamp>,
+    /// A look is wanted before its time.
+    early: Notify,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// `None` before the first look ended, then whether the last one succeeded.
+    healthy: Option<bool>,
+    /// All that ended between these two moments was seen.
+    covered: Option<(Timestamp, Timestamp)>,
+}
+
+impl Seen {
+    fn reaches_back_to(&self, since: Timestamp) -> bool {
+        self.covered.is_some_and(|(from, _)| from <= since)
+    }
+}
+
+impl Looks {
+    fn wanted_from(&self) -> MutexGuard<'_, Timestamp> {
+        self.wanted_from.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has what ended since a moment looked for, if it was not yet.
+    fn reach_back_to(&self, since: Timestamp) {
+        if self.seen.borrow().reaches_back_to(since) {
+            return;
+        }
+        let mut wanted = self.wanted_from();
+        if since < *wanted {
+            *wanted = since;
+            self.early.notify_one();
+        }
+    }
+}
+
 impl Discovery {
-    /// Waits until the first look has ended; says whether the last one succeeded.
-    pub(super) async fn first_look(&self) -> bool {
-        let mut healthy = self.healthy.subscribe();
-        healthy.wait_for(Option::is_some).await.is_ok_and(|value| *value == Some(true))
+    /// Waits until what ended since a moment was looked for, or a look failed.
+    pub(super) async fn first_look(&self, since: Timestamp) {
+        let mut seen = self.looks.seen.subscribe();
+        let looked = seen.wait_for(|seen| seen.reaches_back_to(since) || seen.healthy == Some(false)).await;
+        // Its task ends with the process only.
+        drop(looked);
     }
 
     /// Whether the last look succeeded.
     pub(super) fn is_healthy(&self) -> bool {
-        *self.healthy.borrow() == Some(true)
+        self.looks.seen.borrow().healthy == Some(true)
+    }
+
+    /// Up to when everything that ended was seen, for somebody who saw what ended before `since`.
+    pub(super) fn covered(&self, since: Timestamp) -> Timestamp {
+        let seen = *self.looks.seen.borrow();
+        match seen.covered {
+            Some((_, until)) if seen.reaches_back_to(since) => until.max(since),
+            _ => since,
+        }
     }
 }
 
+/// How far looks reach back for a stream that begins at `since`, or, resumed, has seen what ended before: upstream
+/// may show an end a little later, and the many that come back after a restart should want the same.
+pub(super) fn reach(since: Timestamp, resumed: bool) -> Timestamp {
+    if !resumed {
+        return since - INTERVAL;
+    }
+    let reach = since - 2 * INTERVAL;
+    reach.replace_second(0).and_then(|reach| reach.replace_nanosecond(0)).unwrap_or(reach)
+}
+
 impl Inner {
-    /// Observes a place for as long as the answer is held.
+    /// Observes a place for as long as the answer is held, and looks for what ended there since a moment.
     pub(super) fn discover(
         self: &Arc<Self>,
         managed: &Arc<Managed>,
         test: Option<&TestId>,
+        reach: Timestamp,
     ) -> Arc<Discovery> {
         let key = (managed.id.clone(), test.cloned());
         let mut discoveries = self.discoveries.0.lock().unwrap_or_else(PoisonError::into_inner);
         discoveries.retain(|_, discovery| discovery.strong_count() > 0);
         if let Some(discovery) = discoveries.get(&key).and_then(Weak::upgrade) {
+            discovery.looks.reach_back_to(reach);
             return discovery;
         }
         let stop = self.tasks.token().child_token();
-        let healthy = watch::Sender::new(None);
+        let looks = Arc::new(Looks {
+            seen: watch::Sender::default(),
+            wanted_from: Mutex::new(reach),
+            early: Notify::new(),
+        });
         let discovery = Arc::new(Discovery {
             backend: managed.id.clone(),
-            healthy: healthy.clone(),
+            looks: looks.clone(),
             _stop: stop.clone().drop_guard(),
         });
         discoveries.insert(key, Arc::downgrade(&discovery));
@@ -72,33 +140,42 @@ impl Inner {
         self.tasks.spawn(format!("discovery {}", managed.id), async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = inner.keep_looking(&managed, test.as_ref(), &healthy) => {}
+                () = inner.keep_looking(&managed, test.as_ref(), &looks) => {}
             }
         });
         discovery
     }
 
-    async fn keep_looking(
-        self: &Arc<Self>,
-        managed: &Managed,
-        test: Option<&TestId>,
-        healthy: &watch::Sender<Option<bool>>,
-    ) {
-        let mut ended_from = self.clock.now() - INTERVAL;
+    async fn keep_looking(self: &Arc<Self>, managed: &Managed, test: Option<&TestId>, looks: &Looks) {
         loop {
             let began = self.clock.now();
-            let hint = ListHint { unfinished_only: false, created_from: None, ended_from: Some(ended_from) };
-            match self.look(managed, test, &hint, Instant::now() + PATIENCE).await {
+            let from = *looks.wanted_from();
+            let hint = ListHint { unfinished_only: false, created_from: None, ended_from: Some(from) };
+            let looked = self.look(managed, test, &hint, Instant::now() + PATIENCE).await;
+            self.keep_watched(managed, test);
+            match looked {
                 Ok(()) => {
-                    ended_from = began - 2 * INTERVAL;
-                    healthy.send_replace(Some(true));
+                    let mut wanted = looks.wanted_from();
+                    // Somebody may have asked for more meanwhile.
+                    if *wanted >= from {
+                        *wanted = began - 2 * INTERVAL;
+                    }
+                    drop(wanted);
+                    looks.seen.send_modify(|seen| {
+                        seen.healthy = Some(true);
+                        let first = seen.covered.map_or(from, |(first, _)| first.min(from));
+                        seen.covered = Some((first, began));
+                    });
                 }
                 Err(error) => {
                     tracing::debug!(backend = %managed.id, %error, "a look for executions failed");
-                    healthy.send_replace(Some(false));
+                    looks.seen.send_modify(|seen| seen.healthy = Some(false));
                 }
             }
-            tokio::time::sleep(INTERVAL.max(managed.setup.poll_interval)).await;
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL.max(managed.setup.poll_interval)) => {}
+                () = looks.early.notified() => {}
+            }
         }
     }
 
@@ -158,7 +235,7 @@ impl Inner {
         );
     }
 
-    fn keep_followed(&self, name: &ExecutionName) {
+    pub(super) fn keep_followed(&self, name: &ExecutionName) {
         let now = Instant::now();
         if let Some(entry) = self.table().get_mut(name)
             && !entry.record.execution.is_done()
@@ -166,5 +243,13 @@ impl Inner {
             entry.idle_since = now;
             entry.followed_since.get_or_insert(now);
         }
+    }
+
+    /// Keeps what is followed at a watched place from being let go of, shown by upstream's list or not.
+    fn keep_watched(&self, managed: &Managed, test: Option<&TestId>) {
+        let now = Instant::now();
+        self.table().keep_followed(now, |name| {
+            name.backend == managed.id && test.is_none_or(|test| name.test == *test)
+        });
     }
 }

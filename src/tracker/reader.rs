@@ -325,7 +325,7 @@ impl Inner {
         entry.read_at = Some(now);
         entry.failures = 0;
         entry.retry_after = None;
-        let state = table.publish(name, &self.store, now, |record| {
+        let state = table.publish(name, &self.store, |record| {
             let first = record.execution.observe_time.is_none();
             let before = (record.execution.clone(), record.followed);
             adjust(record, first);
@@ -349,7 +349,7 @@ impl Inner {
         if matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted) {
             return;
         }
-        let (now, wall) = (Instant::now(), self.clock.now());
+        let wall = self.clock.now();
         let mut table = self.table();
         let Some(entry) = table.get_mut(name) else { return };
         entry.failures = entry.failures.saturating_add(1);
@@ -369,7 +369,7 @@ impl Inner {
             return;
         }
         let gone = error.is_gone();
-        table.publish(name, &self.store, now, |record| {
+        table.publish(name, &self.store, |record| {
             if gone {
                 let since = *record.gone_since.get_or_insert(wall);
                 if wall - since >= planner::GONE_AFTER {
@@ -388,8 +388,8 @@ impl Inner {
         due: impl FnOnce(&Record, &crate::model::Clock) -> bool,
         why: impl FnOnce() -> String,
     ) {
-        let (now, wall) = (Instant::now(), self.clock.now());
-        self.table().publish(name, &self.store, now, |record| {
+        let wall = self.clock.now();
+        self.table().publish(name, &self.store, |record| {
             due(record, &self.clock) && record.execution.lose(why(), wall)
         });
     }

@@ -110,7 +110,7 @@ impl Inner {
             entry.stop_request_id = Some(request.request_id.clone());
             entry.followed_since.get_or_insert_with(Instant::now);
         }
-        table.publish(name, &self.store, Instant::now(), |record| {
+        table.publish(name, &self.store, |record| {
             record.execution.note_stop(&request.caller, &request.reason, wall)
         });
     }

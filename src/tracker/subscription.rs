@@ -29,15 +29,16 @@ pub(super) enum Selection {
 }
 
 impl Selection {
-    /// Whether a state belongs to the selection.
-    pub(super) fn matches(&self, execution: &Execution) -> bool {
+    /// Whether a state belongs to the selection. One that was in it (`known`) unfinished has ended while it was,
+    /// whatever upstream's clock says.
+    pub(super) fn matches(&self, execution: &Execution, known: bool) -> bool {
         match self {
             Self::Names => true,
             Self::Parent { scope, filter, from } => {
                 // A name that somebody asked for may turn out not to exist.
                 execution.observe_time.is_some()
                     && scope.contains(&execution.name)
-                    && (!execution.is_done() || execution.end_time.is_none_or(|end| end >= *from))
+                    && (known || !execution.is_done() || execution.end_time.is_none_or(|end| end >= *from))
                     && filter.as_ref().is_none_or(|filter| filter.matches(execution))
             }
         }
@@ -104,8 +105,8 @@ impl Subscriber {
 
     /// Queues a state, if it concerns the stream.
     pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
-        let selected = self.selection.matches(execution);
         let mut queue = self.lock();
+        let selected = self.selection.matches(execution, queue.members.contains(&execution.name));
         let change = if selected {
             if queue.members.len() >= MAX_SELECTION && !queue.members.contains(&execution.name) {
                 queue.overflowed = true;
@@ -138,12 +139,15 @@ impl Subscriber {
         }
     }
 
-    /// Queues a state as it is, whatever the members: what a resumed stream missed.
-    pub(super) fn catch_up(&self, execution: &Arc<Published>, position: u64) {
-        let change = if self.selection.matches(execution) { Change::Changed } else { Change::Removed };
+    /// Queues a state that a resumed stream missed. `known`: it was there when the first stream of the token began.
+    pub(super) fn catch_up(&self, execution: &Arc<Published>, position: u64, known: bool) {
+        let selected = self.selection.matches(execution, known);
+        let change = if selected { Change::Changed } else { Change::Removed };
         let mut queue = self.lock();
-        if change == Change::Changed {
+        if selected && !execution.is_done() {
             queue.members.insert(execution.name.clone());
+        } else {
+            queue.members.remove(&execution.name);
         }
         queue.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
     }

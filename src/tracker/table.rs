@@ -13,13 +13,11 @@ use tokio::time::Instant;
 use super::Published;
 use super::subscription::Subscriber;
 use crate::backend::BackendError;
-use crate::model::{ExecutionName, TestName};
-use crate::store::{Record, Store};
+use crate::model::{Clock, ExecutionName, TestName, Timestamp};
+use crate::store::{ChangeRow, Changes, Record, Store, TOMBSTONES};
 
 /// How long a state stays in memory, and a watched execution stays followed, after the last one left.
 pub(super) const LINGER: Duration = Duration::from_secs(60);
-/// How long what changed is remembered for resuming streams.
-pub(super) const TOMBSTONES: Duration = Duration::from_secs(3600);
 /// The most entries that nobody follows, kept for the next read.
 const MAX_IDLE_ENTRIES: usize = 10_000;
 
@@ -101,19 +99,26 @@ pub(super) struct Table {
     /// Streams by parent.
     parents: Vec<Arc<Subscriber>>,
     /// Position -> what changed there; only the latest position of each execution.
-    changes: BTreeMap<u64, (ExecutionName, Instant)>,
+    changes: BTreeMap<u64, (ExecutionName, Timestamp)>,
     /// Positions up to this one are no longer remembered.
     forgotten: u64,
+    clock: Clock,
 }
 
 impl Table {
-    pub(super) fn new(position: u64) -> Self {
+    /// An empty table that knows what changed in the processes before this one.
+    pub(super) fn new(changes: Changes, clock: Clock) -> Self {
         Self {
             entries: HashMap::new(),
             aliases: HashMap::new(),
             parents: Vec::new(),
-            changes: BTreeMap::new(),
-            forgotten: position,
+            changes: changes
+                .rows
+                .into_iter()
+                .map(|ChangeRow { position, name, time }| (position, (name, time)))
+                .collect(),
+            forgotten: changes.forgotten,
+            clock,
         }
     }
 
@@ -162,6 +167,15 @@ impl Table {
         self.entries.iter()
     }
 
+    /// Has those unfinished executions that are followed and chosen count as wanted now.
+    pub(super) fn keep_followed(&mut self, now: Instant, chosen: impl Fn(&ExecutionName) -> bool) {
+        for (name, entry) in &mut self.entries {
+            if entry.followed_since.is_some() && !entry.record.execution.is_done() && chosen(name) {
+                entry.idle_since = now;
+            }
+        }
+    }
+
     /// The minted name behind upstream's name, or the name itself.
     pub(super) fn alias(&self, name: &ExecutionName) -> Option<ExecutionName> {
         self.aliases.get(name).cloned()
@@ -203,7 +217,6 @@ impl Table {
         &mut self,
         name: &ExecutionName,
         store: &Store,
-        now: Instant,
         change: impl FnOnce(&mut Record) -> bool,
     ) -> Option<Arc<Published>> {
         let entry = self.entries.get_mut(name)?;
@@ -212,12 +225,13 @@ impl Table {
             self.changes.remove(&entry.record.position);
             entry.record.execution.revision = store.next_revision();
             entry.record.position = store.next_position();
-            self.changes.insert(entry.record.position, (name.clone(), now));
+            self.changes.insert(entry.record.position, (name.clone(), self.clock.now()));
         }
         let state = Published::new(entry.record.execution.clone());
         entry.published.send_replace(state.clone());
         if changed {
-            if entry.record.followed || state.is_done() {
+            // What was never read would be read afresh.
+            if state.observe_time.is_some() {
                 store.save(entry.record.clone());
             }
             let position = entry.record.position;
@@ -252,15 +266,18 @@ impl Table {
 
     /// What changed after a position, oldest first; `None` where that is no longer known.
     pub(super) fn changed_since(&self, position: u64) -> Option<Vec<ExecutionName>> {
-        (position >= self.forgotten).then(|| {
-            self.changes.range(position.saturating_add(1)..).map(|(_, (name, _))| name.clone()).collect()
-        })
+        if position < self.forgotten {
+            return None;
+        }
+        let missed = || self.changes.range(position.saturating_add(1)..).map(|(_, change)| change);
+        let too_old = missed().next().is_some_and(|(_, time)| self.clock.since(*time) > TOMBSTONES);
+        (!too_old).then(|| missed().map(|(name, _)| name.clone()).collect())
     }
 
     /// Lets go of what nobody follows and of changes too old to resume from.
     pub(super) fn sweep(&mut self, now: Instant) {
         while let Some(oldest) = self.changes.first_entry()
-            && now.duration_since(oldest.get().1) > TOMBSTONES
+            && self.clock.since(oldest.get().1) > TOMBSTONES
         {
             self.forgotten = *oldest.key();
             oldest.remove();
@@ -301,6 +318,10 @@ mod tests {
     use super::*;
     use crate::model::{Clock, Execution, State};
 
+    fn table() -> Table {
+        Table::new(Changes::default(), Clock::system())
+    }
+
     fn done(id: &str) -> Record {
         let name = format!("backends/b/tests/t/executions/{id}");
         let mut execution = Execution::unread(ExecutionName::parse(&name).unwrap());
@@ -317,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_goes_when_it_is_no_longer_asked_for() {
-        let (mut table, start) = (Table::new(0), Instant::now());
+        let (mut table, start) = (table(), Instant::now());
         let record = done("e");
         let name = record.execution.name.clone();
         assert_eq!(**table.remember(record, start), done("e").execution);
@@ -331,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_so_many_are_remembered() {
-        let (mut table, now) = (Table::new(0), Instant::now());
+        let (mut table, now) = (table(), Instant::now());
         for number in 0..=MAX_IDLE_ENTRIES {
             table.remember(done(&number.to_string()), now);
         }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::discovery::Discovery;
+use super::discovery::{Discovery, reach};
 use super::lists::hint_of;
 use super::subscription::{MAX_SELECTION, Selection, Subscriber, Update};
+use super::table::Table;
 use super::{Error, Inner, Published, Tracker};
 use crate::backend::{BackendError, Call, ErrorKind, Priority};
 use crate::model::filter::Filter;
 use crate::model::{BackendId, ExecutionName, Scope, Timestamp, resource};
+use crate::store::Record;
 
 /// How long an opening waits for upstream.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
@@ -41,6 +43,15 @@ pub struct Resume {
     pub position: u64,
     /// When the first stream of the token began.
     pub opened_at: Timestamp,
+    /// What had ended upstream by then is known, for a selection by parent.
+    pub covered: Timestamp,
+}
+
+/// A change that a resumed stream missed.
+struct Missed {
+    execution: Arc<Published>,
+    position: u64,
+    first_seen: Timestamp,
 }
 
 /// Keeps an execution followed while it is held.
@@ -65,6 +76,8 @@ pub struct Watch {
     pub reset: bool,
     /// When the first stream of the token began.
     pub opened_at: Timestamp,
+    /// What had ended upstream by then was known when it opened.
+    since: Timestamp,
     /// As granted after quota.
     pub max_staleness: Option<Duration>,
 }
@@ -168,7 +181,7 @@ impl Tracker {
                 for (execution, position) in
                     states.iter().filter(|(execution, _)| missed.contains(&execution.name))
                 {
-                    subscriber.catch_up(execution, *position);
+                    subscriber.catch_up(execution, *position, true);
                 }
                 (Vec::new(), false)
             }
@@ -186,6 +199,7 @@ impl Tracker {
             position,
             reset,
             opened_at,
+            since: opened_at,
             max_staleness,
         })
     }
@@ -208,30 +222,39 @@ impl Tracker {
         };
         let capable =
             |managed: &&Arc<super::Managed>| managed.setup.backend.info().capabilities.list_executions;
+        let older_ends = filter.as_ref().and_then(Filter::end_time_lower_bound);
+        let from = older_ends.map_or(opened_at, |bound| bound.min(opened_at));
+        let hint = filter.as_ref().filter(|_| older_ends.is_some()).map(hint_of);
+        let test = scope.test.clone();
+        let subscriber = Arc::new(Subscriber::new(Selection::Parent { scope, filter, from }));
+        // Who resumes has seen what ended before; a token that is too old begins anew, where its first stream began.
+        let too_old = match resume {
+            Some(resume) => inner.missed(&inner.table(), &subscriber, resume)?.is_none(),
+            None => false,
+        };
+        let resumed = resume.filter(|_| !too_old);
+        let since = resumed.map_or(opened_at, |resume| resume.covered);
         let discoveries: Vec<_> = backends
             .iter()
             .filter(capable)
-            .map(|managed| inner.discover(managed, scope.test.as_ref()))
+            .map(|managed| inner.discover(managed, test.as_ref(), reach(since, resume.is_some())))
             .collect();
-        let older_ends = filter.as_ref().and_then(Filter::end_time_lower_bound);
         let looks =
-            futures_util::future::join_all(discoveries.iter().map(|discovery| discovery.first_look()));
+            futures_util::future::join_all(discoveries.iter().map(|discovery| discovery.first_look(since)));
         // A slow upstream is named as unreachable; what it has comes as CHANGED.
         drop(tokio::time::timeout_at(open_by, looks).await);
-        if let (Some(filter), Some(_)) = (&filter, older_ends) {
-            let hint = hint_of(filter);
-            let looks =
-                backends.iter().map(|managed| inner.look(managed, scope.test.as_ref(), &hint, open_by));
+        if let (Some(hint), None) = (&hint, resumed) {
+            let looks = backends.iter().map(|managed| inner.look(managed, test.as_ref(), hint, open_by));
             drop(tokio::time::timeout_at(open_by, futures_util::future::join_all(looks)).await);
         }
-        let from = older_ends.map_or(opened_at, |bound| bound.min(opened_at));
-        let subscriber = Arc::new(Subscriber::new(Selection::Parent { scope, filter, from }));
-        let ended = if older_ends.is_some() { inner.ended(&subscriber)? } else { Vec::new() };
+        // What the selection has that is no longer in memory.
+        let stored = resumed.is_none() && (hint.is_some() || too_old);
+        let ended = if stored { inner.ended(&subscriber)? } else { Vec::new() };
         let mut table = inner.table();
         let mut states: Vec<_> = table
             .entries()
             .map(|(_, entry)| (entry.execution(), entry.record.position))
-            .filter(|(execution, _)| subscriber.selection.matches(execution))
+            .filter(|(execution, _)| subscriber.selection.matches(execution, false))
             .collect();
         states.extend(ended.into_iter().filter(|(execution, _)| table.get(&execution.name).is_none()));
         if states.len() > MAX_SELECTION {
@@ -240,40 +263,41 @@ impl Tracker {
         for (execution, _) in states.iter().filter(|(execution, _)| !execution.is_done()) {
             subscriber.admit(&execution.name);
         }
-        let missed = resume.map(|resume| table.changed_since(resume.position));
+        let missed = match resumed {
+            Some(resume) => inner.missed(&table, &subscriber, resume)?,
+            None => None,
+        };
         table.subscribe_parent(&subscriber);
         let position = inner.store.next_position();
         let (snapshot, reset) = match missed {
-            Some(Some(missed)) => {
-                for name in missed.iter().filter(|name| subscriber.concerns(name)) {
-                    // What has ended and was let go of meanwhile is in the store.
-                    let known = match table.get(name) {
-                        Some(entry) => Some((entry.execution(), entry.record.position)),
-                        None => inner
-                            .store
-                            .get(name)?
-                            .map(|record| (Published::new(record.execution), record.position)),
-                    };
-                    if let Some((execution, position)) = known {
-                        subscriber.catch_up(&execution, position);
-                    }
+            Some(missed) => {
+                for missed in missed {
+                    subscriber.catch_up(&missed.execution, missed.position, missed.first_seen <= opened_at);
                 }
                 (Vec::new(), false)
             }
-            Some(None) => (states, true),
-            None => (states, reset),
+            None => {
+                let snapshot = states.iter().map(|(execution, _)| execution.clone()).collect();
+                (snapshot, reset || resume.is_some())
+            }
         };
         drop(table);
+        for (execution, _) in states.iter().filter(|(execution, _)| !execution.is_done()) {
+            inner.keep_followed(&execution.name);
+            let pace = inner.managed(&execution.name.backend).map(|managed| managed.setup.poll_interval);
+            inner.follow_up(&execution.name, pace.unwrap_or_default());
+        }
         let max_staleness = inner.grant(max_staleness, backends.iter().map(|managed| &managed.id));
         Ok(Watch {
             tracker: self.clone(),
             subscriber,
             follows: Vec::new(),
             discoveries,
-            snapshot: snapshot.into_iter().map(|(execution, _)| execution).collect(),
+            snapshot,
             position,
             reset,
             opened_at,
+            since,
             max_staleness,
         })
     }
@@ -317,6 +341,12 @@ impl Watch {
     /// Backends whose last look failed or that were not read yet.
     pub fn unreachable(&self) -> Vec<BackendId> {
         self.discoveries.iter().filter(|look| !look.is_healthy()).map(|look| look.backend.clone()).collect()
+    }
+
+    /// Up to when everything that ended upstream was seen.
+    pub fn covered(&self) -> Timestamp {
+        let covered = self.discoveries.iter().map(|discovery| discovery.covered(self.since));
+        covered.min().unwrap_or(self.since)
     }
 
     /// The worst staleness among the selected that are not done.
@@ -379,6 +409,29 @@ impl Inner {
         Ok(follow)
     }
 
+    /// What a resumed stream by parent missed; `None` where that is no longer known in full.
+    fn missed(
+        &self,
+        table: &Table,
+        subscriber: &Subscriber,
+        resume: Resume,
+    ) -> Result<Option<Vec<Missed>>, Error> {
+        let Some(changed) = table.changed_since(resume.position) else { return Ok(None) };
+        let mut missed = Vec::new();
+        for name in changed.into_iter().filter(|name| subscriber.concerns(name)) {
+            if let Some(entry) = table.get(&name) {
+                let (execution, record) = (entry.execution(), &entry.record);
+                missed.push(Missed { execution, position: record.position, first_seen: record.first_seen });
+                continue;
+            }
+            // What has ended and was let go of meanwhile is in the store.
+            let Some(record) = self.store.get(&name)? else { return Ok(None) };
+            let Record { execution, position, first_seen, .. } = record;
+            missed.push(Missed { execution: Published::new(execution), position, first_seen });
+        }
+        Ok(Some(missed))
+    }
+
     /// What the store has of a selection by parent that has ended; one more than may be selected at the most.
     fn ended(&self, subscriber: &Subscriber) -> Result<Vec<(Arc<Published>, u64)>, Error> {
         let Selection::Parent { scope, .. } = &subscriber.selection else { return Ok(Vec::new()) };
@@ -390,7 +443,7 @@ impl Inner {
             let matching = page
                 .into_iter()
                 .filter(|record| {
-                    record.execution.is_done() && subscriber.selection.matches(&record.execution)
+                    record.execution.is_done() && subscriber.selection.matches(&record.execution, false)
                 })
                 .map(|record| (Published::new(record.execution), record.position));
             found.extend(matching);
@@ -403,7 +456,7 @@ impl Inner {
     /// Leaves the reason why a name could not be read in its state.
     fn note_opening_trouble(&self, name: &ExecutionName, error: &BackendError) {
         let wall = self.clock.now();
-        self.table().publish(name, &self.store, Instant::now(), |record| {
+        self.table().publish(name, &self.store, |record| {
             record.execution.note_trouble(error.kind.reason(), &error.message, wall)
         });
     }

@@ -1,201 +1,18 @@
 //! What a restart keeps: the gateway as a process of its own that is killed, stopped, and started again.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use testgate::proto::v1;
 use testgate::proto::v1::execution::State;
-use testgate::proto::v1::watch_executions_response::Event;
 use testgate::sandbox::fault::{Fault, FaultKind};
-use testgate::sandbox::{connect, lex, openmetadata, sigv4};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tonic::{Code, Status};
+use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::place::{Place, get, next, output, snapshot, until, until_done};
 use crate::start::{CONNECT, Kind, LEX, QUALITY, name_of, start};
-use crate::support::{self, Client, PATIENCE, World, state, told, verdict};
-
-/// A gateway process with its configuration and its store, over the sandbox of a [`World`].
-struct Place {
-    world: World,
-    folder: tempfile::TempDir,
-}
-
-/// A gateway process; killed where it is dropped.
-struct Process {
-    child: Child,
-    address: String,
-    client: Client,
-}
-
-impl Place {
-    async fn new() -> Self {
-        let place = Self { world: World::start().await, folder: tempfile::tempdir().unwrap() };
-        let at = |upstream: &str| place.world.sandbox.address(upstream).unwrap();
-        let config = format!(
-            r#"
-[server]
-listen = "127.0.0.1:0"
-admin_listen = "off"
-drain_timeout = "5s"
-
-[store]
-path = "store.redb"
-
-[[backend]]
-id = "connect"
-kind = "amazon-connect"
-region = "{connect_region}"
-instance_id = "{instance}"
-endpoint_url = "http://{connect}"
-max_requests_per_second = 50.0
-poll_interval = "200ms"
-
-[[backend]]
-id = "lex"
-kind = "amazon-lex-v2"
-region = "{lex_region}"
-endpoint_url = "http://{lex}"
-max_requests_per_second = 50.0
-poll_interval = "200ms"
-[backend.start_defaults]
-bot_id = "BOT0000001"
-bot_alias_id = "TSTALIASID"
-locale_id = "en_US"
-api_mode = "non-streaming"
-
-[[backend]]
-id = "quality"
-kind = "openmetadata"
-base_url = "http://{openmetadata}/api"
-token_env = "TEST_OPENMETADATA_TOKEN"
-settle_time = "1s"
-max_requests_per_second = 50.0
-poll_interval = "200ms"
-"#,
-            connect_region = connect::DEFAULT_REGION,
-            instance = connect::DEFAULT_INSTANCE_ID,
-            connect = at("connect"),
-            lex_region = lex::DEFAULT_REGION,
-            lex = at("lex"),
-            openmetadata = at("openmetadata"),
-        );
-        std::fs::write(place.config(), config).unwrap();
-        for upstream in ["connect", "lex"] {
-            place.world.control(upstream, serde_json::json!({"command": "rate_limit", "enabled": false}));
-        }
-        place
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("testgate.toml")
-    }
-
-    fn store(&self) -> PathBuf {
-        self.folder.path().join("store.redb")
-    }
-
-    fn command(&self) -> Command {
-        self.command_after(":")
-    }
-
-    /// With a command of the shell before the process.
-    fn command_after(&self, before: &str) -> Command {
-        // A file that grows beyond the process's limit is an error to the process instead of its end.
-        let mut command = Command::new("sh");
-        let script = format!(r#"trap '' XFSZ; {before}; exec "$0" "$@""#);
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_testgate")]);
-        command.args(["serve", "--config"]).arg(self.config());
-        command
-            .env("AWS_ACCESS_KEY_ID", sigv4::DEFAULT_ACCESS_KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", sigv4::DEFAULT_SECRET_ACCESS_KEY)
-            .env("TEST_OPENMETADATA_TOKEN", openmetadata::DEFAULT_TOKEN)
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command
-    }
-
-    /// Starts the process and connects to it.
-    async fn process(&self) -> Process {
-        Self::connected(self.command()).await
-    }
-
-    async fn connected(mut command: Command) -> Process {
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        let Some(first) = first else { panic!("it did not start: {}", output(&mut child).await) };
-        let address = first.rsplit(' ').next().unwrap().to_owned();
-        let client = support::connect(&address).await;
-        // What it writes later has to go somewhere.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let mut errors = child.stderr.take().unwrap();
-        tokio::spawn(async move { tokio::io::copy(&mut errors, &mut tokio::io::sink()).await });
-        Process { child, address, client }
-    }
-}
-
-impl Process {
-    /// SIGKILL, and waits until it is gone.
-    async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-
-    fn terminate(&self) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    }
-
-    async fn exit(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it did not end").unwrap()
-    }
-
-    /// Lets no file of the process grow beyond a size, as a full disk does; `unlimited` ends it.
-    fn limit_files(&self, bytes: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        let limit = format!("--fsize={bytes}:unlimited");
-        let status = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
-        assert!(status.expect("prlimit is part of util-linux").success());
-    }
-}
-
-async fn output(child: &mut Child) -> String {
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).await.unwrap();
-    text
-}
-
-async fn get(client: &Client, name: &str) -> Result<v1::Execution, Status> {
-    let request = v1::GetExecutionRequest { name: name.to_owned(), ..Default::default() };
-    Ok(client.clone().get_execution(request).await?.into_inner().execution.unwrap())
-}
-
-/// Reads what is followed, which asks nothing upstream, until it is done.
-async fn until_done(client: &Client, name: &str) -> v1::Execution {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let execution = get(client, name).await.unwrap();
-        if execution.done {
-            return execution;
-        }
-        assert!(Instant::now() < deadline, "{execution:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Waits for what another process brings about.
-async fn until(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "it did not happen in time");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
+use crate::support::{PATIENCE, state, told, verdict};
 
 const KINDS: [Kind; 3] = [CONNECT, LEX, QUALITY];
 
@@ -382,37 +199,6 @@ async fn a_second_process_on_the_same_store_is_told_which_file_is_taken() {
     start(&first.client, &LEX.parent(&place.world).await, "").await.unwrap();
 }
 
-type Stream = tonic::Streaming<v1::WatchExecutionsResponse>;
-
-async fn next(stream: &mut Stream) -> Result<v1::WatchExecutionsResponse, Status> {
-    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the stream is silent")?;
-    Ok(message.expect("the stream ended with OK"))
-}
-
-/// What a stream told up to its `snapshot_complete`.
-struct Snapshot {
-    stream: Stream,
-    shown: Vec<v1::Execution>,
-    reset: bool,
-    resume_token: String,
-}
-
-async fn snapshot(client: &Client, request: v1::WatchExecutionsRequest) -> Snapshot {
-    let mut stream = client.clone().watch_executions(request).await.unwrap().into_inner();
-    let mut shown = Vec::new();
-    loop {
-        let message = next(&mut stream).await.unwrap();
-        match message.event.unwrap() {
-            Event::Update(update) => shown.push(update.execution.unwrap()),
-            Event::SnapshotComplete(complete) => {
-                let resume_token = message.resume_token;
-                return Snapshot { stream, shown, reset: complete.reset, resume_token };
-            }
-            _ => {}
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_terminated_gateway_ends_streams_and_goes_in_time() {
     let place = Place::new().await;
@@ -435,29 +221,6 @@ async fn a_terminated_gateway_ends_streams_and_goes_in_time() {
     assert!(process.exit().await.success());
     assert!(begun.elapsed() < Duration::from_secs(6), "longer than drain_timeout: {:?}", begun.elapsed());
     drop(mute);
-}
-
-#[tokio::test]
-async fn a_resume_token_of_an_earlier_process_is_told_reset() {
-    let place = Place::new().await;
-    let mut first = place.process().await;
-    let name = name_of(&first.client, &LEX.parent(&place.world).await, "once").await;
-    let done = until_done(&first.client, &name).await;
-    let request = v1::WatchExecutionsRequest { names: vec![name.clone()], ..Default::default() };
-    let before = snapshot(&first.client, request.clone()).await;
-    assert!(!before.resume_token.is_empty() && !before.reset);
-    first.terminate();
-    assert!(first.exit().await.success());
-
-    let second = place.process().await;
-    let resumed = v1::WatchExecutionsRequest { resume_token: before.resume_token, ..request.clone() };
-    let after = snapshot(&second.client, resumed).await;
-    assert!(after.reset);
-    assert_eq!(after.shown.len(), 1);
-    assert_eq!((&after.shown[0].name, after.shown[0].verdict), (&name, done.verdict));
-    let forged = v1::WatchExecutionsRequest { resume_token: "no token at all".into(), ..request };
-    let refused = second.client.clone().watch_executions(forged).await.unwrap_err();
-    assert_eq!(told(&refused), (Code::InvalidArgument, "RESUME_TOKEN_INVALID".into()));
 }
 
 #[tokio::test]

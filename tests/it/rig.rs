@@ -45,6 +45,19 @@ pub(crate) fn id_of(name: &str) -> &str {
     name.rsplit('/').next().unwrap()
 }
 
+/// Ends a Connect execution well.
+pub(crate) fn finish(world: &World, name: &str) {
+    let finish = json!({"command": "finish", "execution": id_of(name), "outcome": "passed"});
+    world.control("connect", finish);
+}
+
+/// Starts a Connect execution that ends only when it is told to.
+pub(crate) async fn begin_endless(world: &World) -> v1::Execution {
+    let started = world.begin("connect", "greeting").await;
+    world.control("connect", json!({"command": "hang", "execution": id_of(&started.name)}));
+    started
+}
+
 /// A request to follow these names.
 pub(crate) fn watching<'a>(names: impl IntoIterator<Item = &'a String>) -> WatchExecutionsRequest {
     WatchExecutionsRequest { names: names.into_iter().cloned().collect(), ..Default::default() }

@@ -13,23 +13,11 @@ use testgate::sandbox::fault::{Fault, FaultKind};
 use tonic::{Code, Request};
 
 use crate::rig::{
-    Stream, hurried, id_of, is, quick, shown, start_elsewhere, unthrottled, watching, watching_parent,
+    Stream, begin_endless, finish, id_of, is, quick, shown, start_elsewhere, watching, watching_parent,
 };
-use crate::support::{World, blamed, state, told, verdict};
+use crate::support::{blamed, state, told, verdict};
 
 const SECOND: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 1, nanos: 0 });
-
-fn finish(world: &World, name: &str) {
-    let finish = json!({"command": "finish", "execution": id_of(name), "outcome": "passed"});
-    world.control("connect", finish);
-}
-
-/// Starts a Connect execution that ends only when it is told to.
-async fn begin_endless(world: &World) -> v1::Execution {
-    let started = world.begin("connect", "greeting").await;
-    world.control("connect", json!({"command": "hang", "execution": id_of(&started.name)}));
-    started
-}
 
 #[tokio::test]
 async fn a_stream_opens_with_a_snapshot_and_goes_on_with_rising_revisions_to_the_end() {
@@ -211,146 +199,6 @@ async fn a_filter_narrows_a_parent_and_what_leaves_it_is_removed() {
     assert_eq!(shown(&last).name, started.name);
     assert!(shown(&last).done, "REMOVED carries the last state");
     assert_eq!(verdict(shown(&last)), Verdict::Passed);
-}
-
-#[tokio::test]
-async fn a_resumed_stream_tells_only_what_changed_meanwhile() {
-    let world = quick(1.0).await;
-    let (still, moving) = (begin_endless(&world).await, begin_endless(&world).await);
-    let names = [still.name.clone(), moving.name.clone()];
-    let mut stream = Stream::open(&world, watching(&names)).await.unwrap();
-    stream.opening().await;
-    // Until both run and stand still.
-    let mut running: Vec<&str> = Vec::new();
-    for name in &names {
-        let get = v1::GetExecutionRequest {
-            name: name.clone(),
-            max_staleness: Some(prost_types::Duration::default()),
-        };
-        let got = world.client.clone().get_execution(get).await.unwrap().into_inner().execution.unwrap();
-        if state(&got) == State::Running {
-            running.push(name);
-        }
-    }
-    // Another stream sees everything; the token of its last message is where the first one goes on from.
-    let mut stream = Stream::open(&world, watching(&names)).await.unwrap();
-    let (snapshot, _) = stream.opening().await;
-    let token = stream.token.clone();
-    let known: HashMap<_, _> =
-        snapshot.iter().map(|update| (shown(update).name.clone(), shown(update).revision)).collect();
-    drop(stream);
-    finish(&world, &moving.name);
-    world.follow(&moving.name).await;
-
-    let backwards = [moving.name.clone(), still.name.clone()];
-    let request = WatchExecutionsRequest { resume_token: token, ..watching(&backwards) };
-    let mut resumed = Stream::open(&world, request.clone()).await.unwrap();
-    let (missed, mark) = {
-        let mut missed = Vec::new();
-        loop {
-            match resumed.event().await {
-                Event::Update(update) => missed.push(update),
-                Event::SnapshotComplete(mark) => break (missed, mark),
-                other => panic!("{other:?}"),
-            }
-        }
-    };
-    assert!(!mark.reset);
-    assert!(missed.iter().all(|update| update.r#type() == Type::Changed), "{missed:?}");
-    let ended = missed.iter().find(|update| shown(update).name == moving.name).expect("the end was missed");
-    assert!(shown(ended).done && shown(ended).revision > known[&moving.name]);
-    assert!(missed.iter().all(|update| shown(update).revision > known[&shown(update).name]), "{missed:?}");
-
-    // With `until_done` what ended before the resumption counts as well.
-    let resumed_from = resumed.token.clone();
-    finish(&world, &still.name);
-    let request = WatchExecutionsRequest { resume_token: resumed_from, until_done: true, ..request };
-    let mut last = Stream::open(&world, request).await.unwrap();
-    loop {
-        if let Event::Complete(mark) = last.event().await {
-            assert_eq!(mark.done_count, 2);
-            break;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_resumed_parent_learns_what_ended_and_what_left() {
-    let world = quick(1.0).await;
-    let parent = "backends/connect/tests/-";
-    let (first, second) = (begin_endless(&world).await, begin_endless(&world).await);
-    let request = WatchExecutionsRequest { filter: "done = false".to_owned(), ..watching_parent(parent) };
-    let mut stream = Stream::open(&world, request.clone()).await.unwrap();
-    let (snapshot, _) = stream.opening().await;
-    assert_eq!(snapshot.len(), 2);
-    let token = stream.token.clone();
-    drop(stream);
-    finish(&world, &first.name);
-    world.follow(&first.name).await;
-    let started = begin_endless(&world).await;
-
-    let request = WatchExecutionsRequest { resume_token: token, ..request };
-    let mut resumed = Stream::open(&world, request).await.unwrap();
-    let mut news: HashMap<String, Type> = HashMap::new();
-    while !(news.contains_key(&first.name) && news.contains_key(&started.name)) {
-        if let Event::Update(update) = resumed.event().await {
-            news.insert(shown(&update).name.clone(), update.r#type());
-        }
-    }
-    assert_eq!(news[&first.name], Type::Removed);
-    assert_eq!(news[&started.name], Type::Changed);
-    assert_ne!(news.get(&second.name), Some(&Type::Removed));
-}
-
-#[tokio::test]
-async fn a_token_of_another_process_is_told_reset() {
-    let world = quick(1.0).await;
-    let started = begin_endless(&world).await;
-    let mut stream = Stream::open(&world, watching([&started.name])).await.unwrap();
-    stream.opening().await;
-    let other = unthrottled(World::over(world.sandbox.clone(), hurried(1.0)).await);
-    let request = WatchExecutionsRequest { resume_token: stream.token, ..watching([&started.name]) };
-    let (snapshot, mark) = Stream::open(&other, request).await.unwrap().opening().await;
-    assert!(mark.reset);
-    assert_eq!(snapshot.len(), 1);
-    assert_eq!(snapshot[0].r#type(), Type::Snapshot);
-}
-
-#[tokio::test]
-async fn tokens_that_are_forged_or_of_another_selection_are_refused() {
-    let world = quick(1.0).await;
-    let (one, two) = (begin_endless(&world).await.name, begin_endless(&world).await.name);
-    let mut stream = Stream::open(&world, watching([&one])).await.unwrap();
-    stream.opening().await;
-    let token = stream.token.clone();
-    let mut forged = token.clone();
-    let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
-    forged.push(last);
-    let mut middle = token.clone().into_bytes();
-    let at = middle.len() - 8;
-    middle[at] = if middle[at] == b'A' { b'B' } else { b'A' };
-    let refused = [
-        WatchExecutionsRequest { resume_token: String::from_utf8(middle).unwrap(), ..watching([&one]) },
-        WatchExecutionsRequest { resume_token: forged, ..watching([&one]) },
-        WatchExecutionsRequest { resume_token: format!("{token}A"), ..watching([&one]) },
-        WatchExecutionsRequest { resume_token: token[..10].to_owned(), ..watching([&one]) },
-        WatchExecutionsRequest { resume_token: token.clone(), ..watching([&two]) },
-        WatchExecutionsRequest { resume_token: token.clone(), ..watching([&one, &two]) },
-        WatchExecutionsRequest { resume_token: token.clone(), ..watching_parent("backends/connect/tests/-") },
-    ];
-    for (at, request) in refused.into_iter().enumerate() {
-        let status =
-            Stream::open(&world, request).await.err().unwrap_or_else(|| panic!("row {at} was taken"));
-        assert_eq!(told(&status), (Code::InvalidArgument, "RESUME_TOKEN_INVALID".to_owned()), "row {at}");
-        assert_eq!(blamed(&status), ["resume_token"]);
-    }
-    let parent = watching_parent("backends/connect/tests/-");
-    let mut stream = Stream::open(&world, parent.clone()).await.unwrap();
-    stream.opening().await;
-    let filtered =
-        WatchExecutionsRequest { filter: "done = false".to_owned(), resume_token: stream.token, ..parent };
-    let status = Stream::open(&world, filtered).await.err().unwrap();
-    assert_eq!(told(&status).1, "RESUME_TOKEN_INVALID");
 }
 
 #[tokio::test]
