@@ -21,7 +21,7 @@ use crate::grpc;
 use crate::model::Clock;
 use crate::proto::DESCRIPTOR_SET;
 use crate::proto::v1::test_execution_service_server::{SERVICE_NAME, TestExecutionServiceServer};
-use crate::server::{self, Bound};
+use crate::server::{self, Bound, GrpcOnly};
 use crate::store::Store;
 use crate::tasks::{Lifecycle, Signals, Tasks, Unfinished};
 use crate::telemetry;
@@ -276,7 +276,7 @@ fn spawn_server(
     let lifecycle = lifecycle.clone();
     tasks.spawn("server", async move {
         // Nobody waits for it where the process ends at once.
-        drop(ended.send(server::serve(listeners, routes, options, lifecycle).await));
+        drop(ended.send(server::serve(listeners, GrpcOnly::new(routes), options, lifecycle).await));
     });
     server
 }

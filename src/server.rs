@@ -22,12 +22,14 @@ mod deadline;
 mod gate;
 mod jitter;
 mod listen;
+mod protocol;
 mod socket;
 mod stall;
 mod status;
 
 pub use deadline::Deadline;
 pub use listen::{BindError, Bound, bind, inherited};
+pub use protocol::GrpcOnly;
 
 /// How connections are treated.
 #[derive(Clone, Debug)]

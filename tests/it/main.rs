@@ -8,10 +8,13 @@
 )]
 
 mod cli;
+mod conformance;
 mod flow;
 mod grpcurl;
+mod h2spec;
 mod health;
 mod input;
+mod listener;
 mod lists;
 mod place;
 mod polling;

@@ -1,0 +1,105 @@
+//! The Connect project's conformance suite for gRPC servers, against the listener and the codec.
+//!
+//! The suite's runner starts a server by a command and speaks with it over standard input and output. That command
+//! is a shell that passes both on to this process, where the service runs.
+
+mod messages;
+mod service;
+
+use std::time::Duration;
+
+use prost::Message as _;
+use testgate::server::Options;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+
+use crate::listener::{Listening, tool};
+use crate::process::isolate;
+use messages::{ServerCompatRequest, ServerCompatResponse};
+
+/// What is tested: gRPC with protobuf over HTTP/2 as testgate speaks it, and no compression.
+const CONFIG: &str = "\
+features:
+  versions: [HTTP_VERSION_2]
+  protocols: [PROTOCOL_GRPC]
+  codecs: [CODEC_PROTO]
+  compressions: [COMPRESSION_IDENTITY]
+  streamTypes: [STREAM_TYPE_UNARY, STREAM_TYPE_SERVER_STREAM]
+  supportsTls: false
+";
+
+/// Cases that fail, and why; the suite complains about one that passes.
+const KNOWN_FAILING: [(&str, &str); 6] = [
+    ("Server Message Size/**/request-exceeds-server-limit", DETAILS),
+    ("Timeouts/**/(grpc client impl)/unary", DETAILS),
+    ("**/unary/multiple-requests", CARDINALITY),
+    ("**/unary/no-request", CARDINALITY),
+    ("**/server-stream/multiple-requests", CARDINALITY),
+    ("**/server-stream/no-request", CARDINALITY),
+];
+/// The code is the right one.
+const DETAILS: &str =
+    "the contract gives every error an ErrorInfo, and the suite wants these without details";
+/// As in grpc-go, whose own list of known failures has the same four.
+const CARDINALITY: &str = "tonic reads the first message and no more (`Grpc::map_request_unary`), and answers INTERNAL \
+                           where there is none";
+
+/// The command that the runner takes for a server.
+const RELAY: &str = "exec 3<>\"/dev/tcp/127.0.0.1/$0\" 4<&0; cat <&4 >&3 & exec cat <&3";
+
+/// The suite takes seconds; a busy machine must not decide.
+const WHOLE: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn the_conformance_suite_passes() {
+    let relayed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = relayed.local_addr().unwrap().port().to_string();
+    let servers = tokio::spawn(async move {
+        loop {
+            let (stream, _) = relayed.accept().await.unwrap();
+            tokio::spawn(serve(stream));
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, CONFIG).unwrap();
+    let mut command = Command::new(tool("TESTGATE_CONFORMANCE"));
+    command.args(["--mode", "server", "--conf"]).arg(&config);
+    for (case, _) in KNOWN_FAILING {
+        command.args(["--known-failing", case]);
+    }
+    command.args(["--", "bash", "-c", RELAY, &port]);
+    isolate(&mut command);
+    let output =
+        tokio::time::timeout(WHOLE, command.output()).await.expect("the suite does not end").unwrap();
+    servers.abort();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let counted = said.lines().find_map(|line| line.strip_prefix("Total cases: ")).expect("a count");
+    assert!(counted.parse::<usize>().unwrap() >= 100, "{said}");
+}
+
+/// One server of the runner's: it says what it wants, hears the address, and hangs up when it is done.
+async fn serve(mut runner: TcpStream) {
+    let length = runner.read_u32().await.unwrap();
+    let mut request = vec![0; length as usize];
+    runner.read_exact(&mut request).await.unwrap();
+    let request = ServerCompatRequest::decode(&*request).unwrap();
+    assert!(!request.use_tls, "not asked for");
+    let service = service::service(request.message_receive_limit);
+    let listening = Listening::start(Options::default(), service).await;
+    let response = ServerCompatResponse {
+        host: listening.address.ip().to_string(),
+        port: listening.address.port().into(),
+        pem_cert: Vec::new(),
+    };
+    runner.write_all(&with_length(&response.encode_to_vec())).await.unwrap();
+    drop(runner.read(&mut [0]).await);
+}
+
+fn with_length(message: &[u8]) -> Vec<u8> {
+    let mut framed = u32::try_from(message.len()).unwrap().to_be_bytes().to_vec();
+    framed.extend_from_slice(message);
+    framed
+}
