@@ -148,15 +148,15 @@ impl Feed {
                 let event = Event::Complete(v1::WatchComplete { done_count: self.done_count });
                 return Some(Ok(self.message(event)));
             }
+            // Only when nothing waits: a heartbeat says that the reader is up to date.
+            if Instant::now() >= self.next_heartbeat {
+                self.next_heartbeat = Instant::now() + self.heartbeat;
+                return Some(Ok(self.beat()));
+            }
             let wake = self.next_heartbeat.min(self.next_held().unwrap_or(self.next_heartbeat));
             tokio::select! {
                 () = self.watch.ready() => {}
-                () = tokio::time::sleep_until(wake) => {
-                    if Instant::now() >= self.next_heartbeat {
-                        self.next_heartbeat = Instant::now() + self.heartbeat;
-                        return Some(Ok(self.beat()));
-                    }
-                }
+                () = tokio::time::sleep_until(wake) => {}
                 () = lifecycle.draining() => return self.end(Failure::draining()),
             }
         }

@@ -15,7 +15,7 @@ use tonic::{Code, Request};
 use crate::rig::{
     Stream, begin_endless, finish, id_of, is, quick, shown, start_elsewhere, watching, watching_parent,
 };
-use crate::support::{blamed, state, told, verdict};
+use crate::support::{World, blamed, state, told, verdict};
 
 const SECOND: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 1, nanos: 0 });
 
@@ -408,16 +408,23 @@ async fn a_parent_never_hears_of_a_name_that_turns_out_not_to_exist() {
     }
 }
 
-#[tokio::test]
-async fn a_slow_reader_gets_the_newest_state_and_how_many_it_stands_for() {
-    let world = quick(1.0).await;
-    let started = begin_endless(&world).await;
-    // No more than the opening fits into its window.
+/// A stream on a connection of its own, into whose window no more than the opening fits.
+async fn stalled_at_once(
+    world: &World,
+    request: WatchExecutionsRequest,
+) -> tonic::Streaming<v1::WatchExecutionsResponse> {
     let address = format!("http://{}", world.gateway.addresses()[0]);
     let endpoint = tonic::transport::Channel::from_shared(address).unwrap().initial_stream_window_size(256);
     let client = v1::test_execution_service_client::TestExecutionServiceClient::new;
     let mut client = client(endpoint.connect().await.unwrap());
-    let mut slow = client.watch_executions(watching([&started.name])).await.unwrap().into_inner();
+    client.watch_executions(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_newest_state_and_how_many_it_stands_for() {
+    let world = quick(1.0).await;
+    let started = begin_endless(&world).await;
+    let mut slow = stalled_at_once(&world, watching([&started.name])).await;
 
     let mut quick_reader = Stream::open(&world, watching([&started.name])).await.unwrap();
     quick_reader.opening().await;
@@ -443,4 +450,36 @@ async fn a_slow_reader_gets_the_newest_state_and_how_many_it_stands_for() {
     assert!(seen.windows(2).all(|pair| shown(&pair[0]).revision < shown(&pair[1]).revision));
     let merged: i32 = seen.iter().map(|update| update.coalesced_count).sum();
     assert!(merged >= 5 && seen.len() <= 5, "{} updates stand for {merged} more", seen.len());
+}
+
+#[tokio::test]
+async fn a_heartbeat_never_overtakes_an_update() {
+    let world = quick(1.0).await;
+    let started = begin_endless(&world).await;
+    let watch = WatchExecutionsRequest { heartbeat_interval: SECOND, ..watching([&started.name]) };
+    // Many, as a heartbeat that is due and an update that waits may go out in either order by chance.
+    let mut stalled = Vec::new();
+    for _ in 0..12 {
+        stalled.push(stalled_at_once(&world, watch.clone()).await);
+    }
+    let mut quick_reader = Stream::open(&world, watch).await.unwrap();
+    quick_reader.opening().await;
+    finish(&world, &started.name);
+    quick_reader.until(|update| shown(update).done).await;
+    let seen = crate::support::now().unix_timestamp();
+    for _ in 0..3 {
+        quick_reader.beat().await;
+    }
+    for mut stream in stalled {
+        loop {
+            match stream.message().await.unwrap().unwrap().event.unwrap() {
+                Event::Update(update) if shown(&update).done => break,
+                Event::Heartbeat(beat) => {
+                    let sent = beat.send_time.unwrap().seconds;
+                    assert!(sent <= seen, "a heartbeat sent {} s after the end came first", sent - seen);
+                }
+                _ => {}
+            }
+        }
+    }
 }
