@@ -8,7 +8,11 @@ test *args:
 
 # The figures of the README.
 bench:
-    cargo bench --locked
+    cargo bench --locked --bench figures
+
+# A gateway under trouble and restarts; `just soak --minutes 60`.
+soak *args:
+    cargo bench --locked --bench soak -- {{args}}
 
 # The gateway with its three simulated upstreams.
 sandbox *args:

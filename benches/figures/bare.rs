@@ -18,11 +18,14 @@ use testgate::proto::v1;
 use testgate::proto::v1::test_execution_service_server::SERVICE_NAME;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
+
+use crate::process::{Server, free_port};
 
 /// Makes this program the bare service.
 pub(crate) const ARGUMENT: &str = "bare";
@@ -46,8 +49,16 @@ impl Reply {
 }
 
 /// The arguments that make this program serve a reply from a file.
-pub(crate) fn arguments(port: u16, reply: Reply, file: &Path) -> Vec<String> {
+fn arguments(port: u16, reply: Reply, file: &Path) -> Vec<String> {
     vec![ARGUMENT.to_owned(), port.to_string(), reply.word().to_owned(), file.display().to_string()]
+}
+
+/// Starts it in a process of its own, with a reply that is in a file.
+pub(crate) async fn start(reply: Reply, file: &Path) -> anyhow::Result<Server> {
+    let port = free_port()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments(port, reply, file)).env_clear();
+    Server::start(&mut command, port).await
 }
 
 /// Serves until it is killed.

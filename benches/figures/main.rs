@@ -5,8 +5,10 @@
 //! arguments of its own.
 
 mod bare;
+#[path = "../support/gateway.rs"]
 mod gateway;
 mod load;
+#[path = "../support/process.rs"]
 mod process;
 mod reads;
 mod start;

@@ -9,8 +9,8 @@ use testgate::proto::v1;
 use testgate::sandbox::clock::Clock;
 use testgate::sandbox::{Options, Sandbox};
 
-use crate::bare::Reply;
-use crate::gateway::{self, Upstreams};
+use crate::bare::{self, Reply};
+use crate::gateway::{self, Settings, Upstreams};
 use crate::load::{Cost, Target};
 use crate::process::Client;
 use crate::{median, verdict};
@@ -29,7 +29,7 @@ pub(crate) async fn tracked() -> anyhow::Result<()> {
         Sandbox::start(Options::standard(Arc::new(Clock::new(CLOCK_SCALE))).on_free_ports()).await?;
     let upstreams = Upstreams::of(&sandbox).context("the sandbox lacks an upstream")?;
 
-    let gateway = Target::new(gateway::start(folder.path(), &upstreams).await?).await?;
+    let gateway = Target::new(gateway::start(folder.path(), &upstreams, &Settings::default()).await?).await?;
     let started = start(&mut gateway.client(), "greeting").await?;
     let done = wait(&mut gateway.client(), started).await?;
     compare("done", &gateway, &done, folder.path()).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn tracked() -> anyhow::Result<()> {
     compare("running, and polled meanwhile", &gateway, &running, folder.path()).await?;
     gateway.stop().await?;
 
-    let gateway = Target::new(gateway::start(folder.path(), &upstreams).await?).await?;
+    let gateway = Target::new(gateway::start(folder.path(), &upstreams, &Settings::default()).await?).await?;
     compare("done before a restart", &gateway, &done, folder.path()).await?;
     gateway.stop().await?;
     sandbox.shutdown().await;
@@ -51,8 +51,8 @@ async fn compare(what: &str, gateway: &Target, name: &str, folder: &Path) -> any
     let file = folder.join("reply");
     std::fs::write(&file, reply.encode_to_vec())?;
 
-    let message = Target::new(gateway::start_bare(Reply::Message, &file).await?).await?;
-    let bytes = Target::new(gateway::start_bare(Reply::Bytes, &file).await?).await?;
+    let message = Target::new(bare::start(Reply::Message, &file).await?).await?;
+    let bytes = Target::new(bare::start(Reply::Bytes, &file).await?).await?;
     let mut rounds = Vec::with_capacity(ROUNDS);
     for round in 0..=ROUNDS {
         let costs = [

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use testgate::proto::v1::GetExecutionResponse;
 
-use crate::bare::Reply;
-use crate::gateway::{self, Upstreams};
+use crate::bare::{self, Reply};
+use crate::gateway::{self, Settings, Upstreams};
 use crate::process::Server;
 use crate::{median, verdict};
 
@@ -19,7 +19,7 @@ pub(crate) async fn first_reply() -> anyhow::Result<()> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let folder = tempfile::tempdir()?;
-        ours.push(gateway::start(folder.path(), &Upstreams::unreachable()).await?);
+        ours.push(gateway::start(folder.path(), &nowhere(), &Settings::default()).await?);
         bare.push(start_bare(folder.path()).await?);
         // Only the times are needed.
         for server in ours.iter_mut().chain(&mut bare) {
@@ -43,7 +43,7 @@ pub(crate) async fn first_reply() -> anyhow::Result<()> {
 /// Resident memory a few seconds after the start, when nobody has asked for anything but the first reply.
 pub(crate) async fn idle_memory() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let ours = gateway::start(folder.path(), &Upstreams::unreachable()).await?;
+    let ours = gateway::start(folder.path(), &nowhere(), &Settings::default()).await?;
     let bare = start_bare(folder.path()).await?;
     tokio::time::sleep(IDLE).await;
     let megabytes = |server: &Server, line| Ok::<_, anyhow::Error>(server.memory(line)? as f64 / 1e6);
@@ -56,8 +56,14 @@ pub(crate) async fn idle_memory() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Addresses at which nobody answers.
+fn nowhere() -> Upstreams {
+    let nobody = || "127.0.0.1:9".to_owned();
+    Upstreams { connect: nobody(), lex: nobody(), openmetadata: nobody() }
+}
+
 async fn start_bare(folder: &std::path::Path) -> anyhow::Result<Server> {
     let file = folder.join("reply");
     std::fs::write(&file, prost::Message::encode_to_vec(&GetExecutionResponse::default()))?;
-    gateway::start_bare(Reply::Message, &file).await
+    bare::start(Reply::Message, &file).await
 }

@@ -5,24 +5,17 @@ use std::path::Path;
 use testgate::sandbox::{Sandbox, connect, lex, openmetadata, sigv4};
 use tokio::process::Command;
 
-use crate::bare::{self, Reply};
 use crate::process::{Server, free_port};
 
 /// Where the three systems are.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
-    connect: String,
-    lex: String,
-    openmetadata: String,
+    pub(crate) connect: String,
+    pub(crate) lex: String,
+    pub(crate) openmetadata: String,
 }
 
 impl Upstreams {
-    /// Addresses at which nobody answers.
-    pub(crate) fn unreachable() -> Self {
-        let nobody = || "127.0.0.1:9".to_owned();
-        Self { connect: nobody(), lex: nobody(), openmetadata: nobody() }
-    }
-
     /// Simulated ones.
     pub(crate) fn of(sandbox: &Sandbox) -> Option<Self> {
         let address = |name| Some(sandbox.address(name)?.to_string());
@@ -34,11 +27,32 @@ impl Upstreams {
     }
 }
 
+/// How the gateway is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Its port; one that is free where it does not matter.
+    pub(crate) port: Option<u16>,
+    /// The budget of each backend.
+    pub(crate) requests_per_second: f64,
+    /// How long it may take to end.
+    pub(crate) drain_seconds: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { port: None, requests_per_second: 1.0, drain_seconds: 10 }
+    }
+}
+
 /// Starts the gateway with one backend of each kind. Its configuration and its store are in `folder`.
-pub(crate) async fn start(folder: &Path, upstreams: &Upstreams) -> anyhow::Result<Server> {
-    let port = free_port()?;
+pub(crate) async fn start(
+    folder: &Path,
+    upstreams: &Upstreams,
+    settings: &Settings,
+) -> anyhow::Result<Server> {
+    let port = settings.port.map_or_else(free_port, Ok)?;
     let file = folder.join("testgate.toml");
-    std::fs::write(&file, configuration(port, upstreams))?;
+    std::fs::write(&file, configuration(port, upstreams, settings))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_testgate"));
     command.args(["serve", "--config"]).arg(&file).current_dir(folder);
     // Neither this machine's settings nor its proxies are to be measured.
@@ -49,21 +63,15 @@ pub(crate) async fn start(folder: &Path, upstreams: &Upstreams) -> anyhow::Resul
     Server::start(&mut command, port).await
 }
 
-/// Starts the bare service with a reply that is in a file.
-pub(crate) async fn start_bare(reply: Reply, file: &Path) -> anyhow::Result<Server> {
-    let port = free_port()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(bare::arguments(port, reply, file)).env_clear();
-    Server::start(&mut command, port).await
-}
-
-fn configuration(port: u16, upstreams: &Upstreams) -> String {
+fn configuration(port: u16, upstreams: &Upstreams, settings: &Settings) -> String {
     let Upstreams { connect: at_connect, lex: at_lex, openmetadata: at_openmetadata } = upstreams;
+    let Settings { requests_per_second, drain_seconds, .. } = settings;
     format!(
         r#"
 [server]
 listen = "127.0.0.1:{port}"
 admin_listen = "127.0.0.1:0"
+drain_timeout = "{drain_seconds}s"
 
 [store]
 path = "testgate.redb"
@@ -74,21 +82,32 @@ kind = "amazon-connect"
 region = "{connect_region}"
 instance_id = "{instance}"
 endpoint_url = "http://{at_connect}"
+max_requests_per_second = {requests_per_second:?}
 
 [[backend]]
 id = "lex"
 kind = "amazon-lex-v2"
 region = "{lex_region}"
 endpoint_url = "http://{at_lex}"
+max_requests_per_second = {requests_per_second:?}
+[backend.start_defaults]
+bot_id = "{bot}"
+bot_alias_id = "{alias}"
+locale_id = "{locale}"
+api_mode = "non-streaming"
 
 [[backend]]
 id = "quality"
 kind = "openmetadata"
 base_url = "http://{at_openmetadata}/api"
 token_env = "OPENMETADATA_TOKEN"
+max_requests_per_second = {requests_per_second:?}
 "#,
         connect_region = connect::DEFAULT_REGION,
         instance = connect::DEFAULT_INSTANCE_ID,
         lex_region = lex::DEFAULT_REGION,
+        bot = lex::DEFAULT_BOT.0,
+        alias = lex::DEFAULT_BOT.1,
+        locale = lex::DEFAULT_BOT.2,
     )
 }

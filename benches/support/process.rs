@@ -89,7 +89,8 @@ impl Server {
         Ok(self.child.kill().await?)
     }
 
-    fn pid(&self) -> anyhow::Result<u32> {
+    /// The process's number, while it runs.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().context("the server has ended")
     }
 }
