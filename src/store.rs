@@ -33,7 +33,7 @@ use tables::{ReadError, Span};
 use writer::{Change, Open, Pace, Queue, Shared, Task, Writer};
 
 pub use error::StoreError;
-pub use record::{ChangeRow, Changes, Record, StartKey, StartOutcome, StartRecord, Swept, TOMBSTONES};
+pub use record::{ChangeRow, Changes, Record, StartKey, StartOutcome, StartRecord, Stop, Swept, TOMBSTONES};
 
 /// The most changes that are waited for at a time; more wait for their turn.
 const MAX_TASKS: usize = 1024;

@@ -3,6 +3,7 @@
 //! The table holds what is known in memory; the reader brings it up to date with one upstream read however many
 //! callers want it; the poller reads what is followed at the planner's pace; streams and waits live off the table.
 
+mod apply;
 mod discovery;
 mod error;
 mod lists;
@@ -285,7 +286,9 @@ impl Tracker {
             let managed = inner.managed(&test.backend)?;
             let found = managed.setup.backend.record(&call, &test.test, &record).await;
             let found = inner.ask(managed, found)?;
-            Ok(inner.absorb(&test.execution(found.execution), found.observation, |_, _| {}))
+            let name = test.execution(found.execution);
+            let recorded = inner.absorb(&name, found.observation, |_, _| {});
+            Ok(inner.shown(&name).await.unwrap_or(recorded))
         };
         self.0.to_its_end("record", recorded).await
     }

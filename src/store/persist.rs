@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use super::record::{Record, StartKey, StartOutcome, StartRecord};
+use super::record::{Record, StartKey, StartOutcome, StartRecord, Stop};
 use crate::model::{Execution, ExecutionName, Settling, TestName, Timestamp};
 use crate::proto::convert::{execution_within, from_time, to_time};
 use crate::proto::v1;
@@ -30,6 +30,22 @@ struct StoredRecord {
     /// Microseconds since 1970, by the gateway's clock, when it was first stored as done.
     #[prost(int64, optional, tag = "7")]
     done_at: Option<i64>,
+    #[prost(message, optional, tag = "8")]
+    stop: Option<StoredStop>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredStop {
+    #[prost(string, tag = "1")]
+    request_id: String,
+    #[prost(string, tag = "2")]
+    requester: String,
+    #[prost(string, tag = "3")]
+    reason: String,
+    #[prost(message, optional, tag = "4")]
+    time: Option<prost_types::Timestamp>,
+    #[prost(bool, tag = "5")]
+    accepted: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,7 +99,7 @@ pub(super) type Nonsense = String;
 
 /// A record's bytes; `done_at` is when it was first stored as done.
 pub(super) fn encode_record(record: &Record, done_at: Option<i64>) -> Vec<u8> {
-    let Record { execution, settling, first_seen, gone_since, followed, position } = record;
+    let Record { execution, settling, first_seen, gone_since, followed, position, stop } = record;
     StoredRecord {
         execution: Some(execution_within(execution, MAX_STORED_EXECUTION_BYTES)),
         settling: settling.as_ref().map(|Settling { since, upstream_status }| StoredSettling {
@@ -95,13 +111,20 @@ pub(super) fn encode_record(record: &Record, done_at: Option<i64>) -> Vec<u8> {
         followed: *followed,
         position: *position,
         done_at,
+        stop: stop.clone().map(|Stop { request_id, requester, reason, time, accepted }| StoredStop {
+            request_id,
+            requester,
+            reason,
+            time: from_time(time),
+            accepted,
+        }),
     }
     .encode_to_vec()
 }
 
 /// A record from its bytes, and when it was first stored as done.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<(Record, Option<i64>), Nonsense> {
-    let StoredRecord { execution, settling, first_seen, gone_since, followed, position, done_at } =
+    let StoredRecord { execution, settling, first_seen, gone_since, followed, position, done_at, stop } =
         StoredRecord::decode(bytes).map_err(|error| error.to_string())?;
     let execution = execution.ok_or("a record without its execution")?;
     let record = Record {
@@ -115,6 +138,17 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<(Record, Option<i64>), Nonse
         gone_since: gone_since.map(|moment| time("gone_since", Some(moment))).transpose()?,
         followed,
         position,
+        stop: stop
+            .map(|StoredStop { request_id, requester, reason, time: at, accepted }| {
+                Ok::<_, Nonsense>(Stop {
+                    request_id,
+                    requester,
+                    reason,
+                    time: time("stop.time", at)?,
+                    accepted,
+                })
+            })
+            .transpose()?,
     };
     Ok((record, done_at))
 }

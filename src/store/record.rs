@@ -22,6 +22,23 @@ pub struct Record {
     pub followed: bool,
     /// Where its last change stands in the order of all changes.
     pub position: u64,
+    /// The last stop that was or is about to be sent.
+    pub stop: Option<Stop>,
+}
+
+/// A stop as its caller asked for it. It is written down before it is sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stop {
+    /// The caller's id of the request.
+    pub request_id: String,
+    /// Who asked.
+    pub requester: String,
+    /// For the audit log.
+    pub reason: String,
+    /// When it was written down, by the gateway's clock.
+    pub time: Timestamp,
+    /// Upstream took it. If not, its outcome is not known.
+    pub accepted: bool,
 }
 
 impl Record {

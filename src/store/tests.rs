@@ -57,6 +57,7 @@ fn record(id: &str) -> Record {
         gone_since: None,
         followed: false,
         position: 1,
+        stop: None,
     }
 }
 
@@ -428,6 +429,15 @@ fn a_long_execution_is_stored_within_bounds() {
 }
 
 prop_compose! {
+    fn any_stop()(
+        request_id in "\\PC{0,10}", requester in "\\PC{0,10}", reason in "\\PC{0,10}",
+        time in arbitrary::time(), accepted: bool,
+    ) -> Stop {
+        Stop { request_id, requester, reason, time, accepted }
+    }
+}
+
+prop_compose! {
     fn any_record()(
         execution in arbitrary::execution(),
         settling in proptest::option::of((arbitrary::time(), "\\PC{0,10}")),
@@ -435,9 +445,10 @@ prop_compose! {
         gone_since in proptest::option::of(arbitrary::time()),
         followed: bool,
         position: u64,
+        stop in proptest::option::of(any_stop()),
     ) -> Record {
         let settling = settling.map(|(since, upstream_status)| Settling { since, upstream_status });
-        Record { execution, settling, first_seen, gone_since, followed, position }
+        Record { execution, settling, first_seen, gone_since, followed, position, stop }
     }
 }
 

@@ -192,8 +192,14 @@ impl Inner {
         for _ in 0..MAX_PAGES {
             let listed = managed.setup.backend.list_executions(&call, test, &page, hint).await;
             let listed = self.ask(managed, listed)?;
-            for row in listed.items {
-                self.take_in(managed, row, hint.ended_from);
+            let taken: Vec<_> = listed
+                .items
+                .into_iter()
+                .filter_map(|row| self.take_in(managed, row, hint.ended_from))
+                .collect();
+            for name in taken {
+                // What a row ended is being saved.
+                self.shown(&name).await;
             }
             match listed.next {
                 Some(next) => page.token = Some(next),
@@ -203,21 +209,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes a listed row in: what is new and unfinished is followed from now on.
-    fn take_in(&self, managed: &Managed, row: Listed, ended_from: Option<Timestamp>) {
+    /// Takes a listed row in: what is new and unfinished is followed from now on. Returns what it said something of.
+    fn take_in(
+        self: &Arc<Self>,
+        managed: &Managed,
+        row: Listed,
+        ended_from: Option<Timestamp>,
+    ) -> Option<ExecutionName> {
         let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
-        let Ok(name) = self.canonical(&test.execution(row.execution)) else { return };
-        let Ok(known) = self.known(&name) else { return };
+        let name = self.canonical(&test.execution(row.execution)).ok()?;
+        let known = self.known(&name).ok()?;
         if known.as_ref().is_some_and(|known| known.is_done()) {
-            return;
+            return None;
         }
         let ended_long_ago = match (row.observation.end_time, ended_from) {
             (Some(end), Some(from)) => end < from,
             _ => false,
         };
         if known.is_none() && ended_long_ago {
-            return;
+            return None;
         }
         let settling = row.observation.state == State::Settling;
         // How it ended is for a reading to tell, not for a list that only outlines it.
@@ -233,6 +244,7 @@ impl Inner {
             &name,
             if needs_reading || !news { Duration::ZERO } else { managed.setup.poll_interval },
         );
+        Some(name)
     }
 
     pub(super) fn keep_followed(&self, name: &ExecutionName) {

@@ -247,7 +247,16 @@ impl Inner {
                 self.ask(managed, managed.setup.backend.list_executions(&call, test, &page, &hint).await)?;
             // A run that upstream shows by now is to appear under its minted name, and once.
             self.correlate(managed, test, &call).await;
-            let rows: Vec<_> = found.items.into_iter().filter_map(|row| self.better(managed, row)).collect();
+            let mut rows: Vec<_> =
+                found.items.into_iter().filter_map(|row| self.better(managed, row)).collect();
+            for (execution, open) in &mut rows {
+                // What a row ended is being saved.
+                if let Some(shown) = self.shown(&execution.name).await
+                    && shown.is_done()
+                {
+                    (*execution, *open) = (shown, false);
+                }
+            }
             let rows = self.resolve_rows(rows, &call).await;
             items.retain(|known: &Arc<Published>| !rows.iter().any(|row| row.name == known.name));
             items.extend(rows.into_iter().filter(|execution| matches(execution)));
@@ -290,7 +299,7 @@ impl Inner {
     }
 
     /// A listed row with what is known here, and whether it needs a reading of its own to be final.
-    fn better(&self, managed: &Managed, row: Listed) -> Option<(Arc<Published>, bool)> {
+    fn better(self: &Arc<Self>, managed: &Managed, row: Listed) -> Option<(Arc<Published>, bool)> {
         let outline = row.is_outline();
         let test = TestName { backend: managed.id.clone(), test: row.test };
         let name = self.canonical(&test.execution(row.execution)).ok()?;

@@ -8,11 +8,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::table::Reading;
-use super::{DEFAULT_STALENESS, Error, Inner, Published, planner};
+use super::{DEFAULT_STALENESS, Error, Inner, Published};
 use crate::backend::{BackendError, Call, ErrorKind, Target};
 use crate::model::id::LooseExecutionName;
-use crate::model::{Execution, ExecutionId, ExecutionName, Kind, Observation, resource};
-use crate::store::Record;
+use crate::model::{ExecutionId, ExecutionName, Kind, Observation, resource};
 
 /// How often a reading looks for another run where somebody else was quicker to take the one that it found.
 const MAX_CLAIMS: usize = 4;
@@ -32,7 +31,7 @@ impl Inner {
 
     /// As [`Self::canonical`], for a name whose test may be `-`.
     pub(super) async fn resolve(
-        &self,
+        self: &Arc<Self>,
         name: &LooseExecutionName,
         call: &Call,
     ) -> Result<ExecutionName, Error> {
@@ -64,6 +63,7 @@ impl Inner {
         })?;
         let name = ExecutionName { backend: backend.clone(), test, execution: execution.clone() };
         self.absorb(&name, observation, |_, _| {});
+        self.shown(&name).await;
         Ok(name)
     }
 
@@ -75,6 +75,7 @@ impl Inner {
         call: &Call,
     ) -> Result<Arc<Published>, Error> {
         let managed = self.managed(&name.backend)?;
+        self.shown(name).await;
         let now = Instant::now();
         if let Some(known) = self.recall(name, now)? {
             let table = self.table();
@@ -277,6 +278,7 @@ impl Inner {
                         )
                     },
                 );
+                self.shown(&name).await;
                 self.forget_reading(&name);
                 Ok(())
             }
@@ -293,105 +295,11 @@ impl Inner {
                         )
                     },
                 );
+                self.shown(&name).await;
                 self.forget_reading(&name);
                 Err(error)
             }
         }
-    }
-
-    /// Takes a reading in and publishes what it changed. `adjust` runs first, on a fresh record too.
-    pub(super) fn absorb(
-        &self,
-        name: &ExecutionName,
-        observation: Observation,
-        adjust: impl FnOnce(&mut Record, bool),
-    ) -> Arc<Published> {
-        let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
-        let (now, wall) = (Instant::now(), self.clock.now());
-        let mut table = self.table();
-        let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
-        entry.idle_since = now;
-        if name.execution.is_minted()
-            && let Ok(id) = ExecutionId::new(&observation.upstream_id)
-        {
-            let (run, state) = (name.test_name().execution(id), entry.execution());
-            if table.is_of_another(&run, name) {
-                // Two that were read side by side found one run: the second has to look again.
-                return state;
-            }
-            table.add_alias(run, name.clone());
-        }
-        let entry = table.entry(|| self.unread(name), name, now);
-        entry.read_at = Some(now);
-        entry.failures = 0;
-        entry.retry_after = None;
-        let state = table.publish(name, &self.store, |record| {
-            let first = record.execution.observe_time.is_none();
-            let before = (record.execution.clone(), record.followed);
-            adjust(record, first);
-            let adjusted = before != (record.execution.clone(), record.followed);
-            record.settling.clone_from(&observation.settling);
-            record.gone_since = None;
-            record.execution.observe(observation, wall) || first || adjusted
-        });
-        // `entry` above made sure that there is one.
-        state.unwrap_or_else(|| Published::new(Execution::unread(name.clone())))
-    }
-
-    /// Makes sure that an execution has an entry, read or not.
-    pub(super) fn hold_entry(&self, name: &ExecutionName) {
-        let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
-        self.table().entry(|| known.unwrap_or_else(|| self.unread(name)), name, Instant::now());
-    }
-
-    /// Notes a failed reading: a condition at most, LOST when upstream says twice that it is gone.
-    fn note_failure(&self, name: &ExecutionName, error: &BackendError) {
-        if matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted) {
-            return;
-        }
-        let wall = self.clock.now();
-        let mut table = self.table();
-        let Some(entry) = table.get_mut(name) else { return };
-        entry.failures = entry.failures.saturating_add(1);
-        entry.retry_after = error.retry_after;
-        let never_seen = entry.record.execution.observe_time.is_none();
-        let missing = error.is_gone() || error.kind == ErrorKind::ResourceNotFound;
-        if never_seen && missing {
-            // It never existed here: streams that hold its name are told, and it is not polled again.
-            entry.record.execution.note_trouble(error.kind.reason(), &error.message, wall);
-            entry.record.execution.revision = self.store.next_revision();
-            let state = Published::new(entry.record.execution.clone());
-            let position = self.store.next_position();
-            for subscriber in &entry.subscribers {
-                subscriber.remove(&state, position);
-            }
-            table.drop_entry(name);
-            return;
-        }
-        let gone = error.is_gone();
-        table.publish(name, &self.store, |record| {
-            if gone {
-                let since = *record.gone_since.get_or_insert(wall);
-                if wall - since >= planner::GONE_AFTER {
-                    return record.execution.lose("upstream no longer knows it", wall);
-                }
-            } else {
-                record.gone_since = None;
-            }
-            record.execution.note_trouble(error.kind.reason(), &error.message, wall)
-        });
-    }
-
-    fn lose_if(
-        &self,
-        name: &ExecutionName,
-        due: impl FnOnce(&Record, &crate::model::Clock) -> bool,
-        why: impl FnOnce() -> String,
-    ) {
-        let wall = self.clock.now();
-        self.table().publish(name, &self.store, |record| {
-            due(record, &self.clock) && record.execution.lose(why(), wall)
-        });
     }
 
     /// What the adapter needs to know for a read.
@@ -418,17 +326,6 @@ impl Inner {
             target.claimed = claimed.into();
         }
         target
-    }
-
-    pub(super) fn unread(&self, name: &ExecutionName) -> Record {
-        Record {
-            execution: Execution::unread(name.clone()),
-            settling: None,
-            first_seen: self.clock.now(),
-            gone_since: None,
-            followed: false,
-            position: 0,
-        }
     }
 }
 

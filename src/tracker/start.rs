@@ -238,7 +238,7 @@ impl Inner {
 
     /// Makes a confirmed start durable and known.
     async fn settle(
-        &self,
+        self: &Arc<Self>,
         managed: &Managed,
         start: StartRecord,
         started: Started,
@@ -277,6 +277,7 @@ impl Inner {
             tracing::error!(execution = %name, %error, "a confirmed start could not be journalled");
         }
         self.follow_up(&name, managed.setup.poll_interval);
+        let execution = self.shown(&name).await.unwrap_or(execution);
         StartOutcome { execution, deduplicated: known_before || repeated }
     }
 

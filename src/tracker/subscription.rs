@@ -81,6 +81,8 @@ struct Queue {
     slots: HashMap<ExecutionName, Update>,
     /// The unsent updates by their place in the order of all changes.
     unsent: BTreeMap<u64, ExecutionName>,
+    /// Ends that are being saved, by name, with their places; they are offered next.
+    expected: Vec<(ExecutionName, u64)>,
     /// The last place that was offered.
     latest: u64,
     /// What the stream was told of and still believes selected.
@@ -103,9 +105,20 @@ impl Subscriber {
         self.lock().members.insert(name.clone());
     }
 
+    /// Notes that an execution has ended at a place and will be offered once that is saved: until then nobody may
+    /// go on behind that place.
+    pub(super) fn expect(&self, name: &ExecutionName, position: u64) {
+        if self.concerns(name) {
+            let mut queue = self.lock();
+            queue.meet(name);
+            queue.expected.push((name.clone(), position));
+        }
+    }
+
     /// Queues a state, if it concerns the stream.
     pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
+        queue.meet(&execution.name);
         let selected = self.selection.matches(execution, queue.members.contains(&execution.name));
         let change = if selected {
             if queue.members.len() >= MAX_SELECTION && !queue.members.contains(&execution.name) {
@@ -175,10 +188,10 @@ impl Subscriber {
     /// Everything up to this place was taken; `floor` is what the opening covered.
     pub(super) fn taken_up_to(&self, floor: u64) -> u64 {
         let queue = self.lock();
-        match queue.unsent.first_key_value() {
-            Some((first, _)) => first.saturating_sub(1).min(queue.latest.max(floor)),
-            None => queue.latest.max(floor),
-        }
+        let unsent = queue.unsent.first_key_value().map(|(first, _)| *first);
+        let expected = queue.expected.iter().map(|(_, position)| *position);
+        let first = expected.chain(unsent).min().unwrap_or(u64::MAX);
+        first.saturating_sub(1).min(queue.latest.max(floor))
     }
 
     /// Whether an update of an execution waits to be taken.
@@ -198,6 +211,11 @@ impl Subscriber {
 }
 
 impl Queue {
+    /// What was expected of an execution is there, or will be something else.
+    fn meet(&mut self, name: &ExecutionName) {
+        self.expected.retain(|(expected, _)| expected != name);
+    }
+
     fn put(&mut self, mut update: Update) {
         let name = update.execution.name.clone();
         if let Some(unsent) = self.slots.get(&name) {

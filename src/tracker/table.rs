@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Published;
 use super::subscription::Subscriber;
 use crate::backend::BackendError;
-use crate::model::{Clock, ExecutionName, TestName, Timestamp};
+use crate::model::{Clock, Execution, ExecutionName, TestName, Timestamp};
 use crate::store::{ChangeRow, Changes, Record, Store, TOMBSTONES};
 
 /// How long a state stays in memory, and a watched execution stays followed, after the last one left.
@@ -52,12 +52,13 @@ pub(super) struct Entry {
     pub(super) due: Option<Instant>,
     /// Whether the poller is reading it now.
     pub(super) polling: bool,
-    /// The request id of the stop that was accepted here.
-    pub(super) stop_request_id: Option<String>,
+    /// Where the state that is shown stands in the order of all changes.
+    pub(super) shown_at: u64,
 }
 
 impl Entry {
     fn new(record: Record, now: Instant) -> Self {
+        let shown_at = record.position;
         let published = watch::Sender::new(Published::new(record.execution.clone()));
         Self {
             record,
@@ -73,13 +74,18 @@ impl Entry {
             wanted_staleness: None,
             due: None,
             polling: false,
-            stop_request_id: None,
+            shown_at,
         }
     }
 
     /// The state as last published.
     pub(super) fn execution(&self) -> Arc<Published> {
         self.published.borrow().clone()
+    }
+
+    /// Whether it has ended, and that is being saved before anybody is told.
+    pub(super) fn is_ending(&self) -> bool {
+        self.record.execution.is_done() && self.record.position != self.shown_at
     }
 
     /// Whether it is to be polled: not done, and started here, watched, or watched until a moment ago.
@@ -89,6 +95,14 @@ impl Entry {
                 || self.followers > 0
                 || (self.followed_since.is_some() && now.duration_since(self.idle_since) < LINGER))
     }
+}
+
+/// What a change came to.
+pub(super) struct Change {
+    /// The state that everybody gets now.
+    pub(super) shown: Arc<Published>,
+    /// It ended: this is to be saved, and then to be announced.
+    pub(super) end: Option<Box<Record>>,
 }
 
 /// All entries, all streams by parent, and the order of changes.
@@ -190,6 +204,14 @@ impl Table {
         self.aliases.entry(upstream).or_insert_with(|| minted.clone()) == minted
     }
 
+    /// The unfinished executions of a test.
+    pub(super) fn unfinished(&self, test: &TestName) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(move |entry| {
+            let Execution { name, .. } = &entry.record.execution;
+            name.backend == test.backend && name.test == test.test && !entry.record.execution.is_done()
+        })
+    }
+
     /// Minted executions of the same test that were started earlier and whose runs are not found yet, oldest first.
     pub(super) fn uncorrelated_before(&self, name: &ExecutionName) -> Vec<ExecutionName> {
         let created = |entry: &Entry| entry.record.execution.create_time;
@@ -212,32 +234,55 @@ impl Table {
     }
 
     /// Changes an entry's record; where `change` says so, gives the new state a revision and a position, saves it,
-    /// and hands it to everyone who follows it.
+    /// and hands it to everyone who follows it. An end is not handed out here, see [`Self::announce`].
     pub(super) fn publish(
         &mut self,
         name: &ExecutionName,
         store: &Store,
         change: impl FnOnce(&mut Record) -> bool,
-    ) -> Option<Arc<Published>> {
+    ) -> Option<Change> {
         let entry = self.entries.get_mut(name)?;
-        let changed = change(&mut entry.record);
-        if changed {
-            self.changes.remove(&entry.record.position);
-            entry.record.execution.revision = store.next_revision();
-            entry.record.position = store.next_position();
-            self.changes.insert(entry.record.position, (name.clone(), self.clock.now()));
-        }
-        let state = Published::new(entry.record.execution.clone());
-        entry.published.send_replace(state.clone());
-        if changed {
-            // What was never read would be read afresh.
-            if state.observe_time.is_some() {
-                store.save(entry.record.clone());
+        if !change(&mut entry.record) {
+            if !entry.is_ending() {
+                // A new `observe_time` is no change, yet shown.
+                entry.published.send_replace(Published::new(entry.record.execution.clone()));
             }
+            return Some(Change { shown: entry.execution(), end: None });
+        }
+        entry.record.execution.revision = store.next_revision();
+        entry.record.position = store.next_position();
+        if entry.is_ending() {
             let position = entry.record.position;
             for subscriber in entry.subscribers.iter().chain(&self.parents) {
-                subscriber.offer(&state, position);
+                subscriber.expect(name, position);
             }
+            return Some(Change { shown: entry.execution(), end: Some(Box::new(entry.record.clone())) });
+        }
+        // What was never read would be read afresh.
+        if entry.record.execution.observe_time.is_some() {
+            store.save(entry.record.clone());
+        }
+        self.hand_out(name).map(|shown| Change { shown, end: None })
+    }
+
+    /// Hands the end of an execution out, now that it is saved. `position` is that of the end.
+    pub(super) fn announce(&mut self, name: &ExecutionName, position: u64) {
+        if self.entries.get(name).is_some_and(|entry| entry.record.position == position) {
+            self.hand_out(name);
+        }
+    }
+
+    /// Shows an entry's record to everyone.
+    fn hand_out(&mut self, name: &ExecutionName) -> Option<Arc<Published>> {
+        let entry = self.entries.get_mut(name)?;
+        let position = entry.record.position;
+        self.changes.remove(&entry.shown_at);
+        self.changes.insert(position, (name.clone(), self.clock.now()));
+        entry.shown_at = position;
+        let state = Published::new(entry.record.execution.clone());
+        entry.published.send_replace(state.clone());
+        for subscriber in entry.subscribers.iter().chain(&self.parents) {
+            subscriber.offer(&state, position);
         }
         Some(state)
     }
@@ -246,12 +291,18 @@ impl Table {
     pub(super) fn subscribe_name(&mut self, name: &ExecutionName, subscriber: &Arc<Subscriber>) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.subscribers.push(subscriber.clone());
+            if entry.is_ending() {
+                subscriber.expect(name, entry.record.position);
+            }
         }
     }
 
     /// Registers a stream by parent.
     pub(super) fn subscribe_parent(&mut self, subscriber: &Arc<Subscriber>) {
         self.parents.push(subscriber.clone());
+        for (name, entry) in self.entries.iter().filter(|(_, entry)| entry.is_ending()) {
+            subscriber.expect(name, entry.record.position);
+        }
     }
 
     /// Forgets a stream.
@@ -282,7 +333,9 @@ impl Table {
             self.forgotten = *oldest.key();
             oldest.remove();
         }
-        let idle = |entry: &Entry| entry.followers == 0 && !entry.is_followed(now) && !entry.polling;
+        let idle = |entry: &Entry| {
+            entry.followers == 0 && !entry.is_followed(now) && !entry.polling && !entry.is_ending()
+        };
         let crowded = self.entries.len() > MAX_IDLE_ENTRIES;
         self.entries
             .retain(|_, entry| !idle(entry) || (!crowded && now.duration_since(entry.idle_since) < LINGER));
@@ -315,11 +368,18 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::subscription::Selection;
     use super::*;
     use crate::model::{Clock, Execution, State};
 
     fn table() -> Table {
         Table::new(Changes::default(), Clock::system())
+    }
+
+    fn unread(id: &str) -> Record {
+        let mut record = done(id);
+        record.execution.state = State::Pending;
+        record
     }
 
     fn done(id: &str) -> Record {
@@ -333,6 +393,7 @@ mod tests {
             gone_since: None,
             followed: false,
             position: 0,
+            stop: None,
         }
     }
 
@@ -348,6 +409,43 @@ mod tests {
         assert!(table.get(&name).is_some());
         table.sweep(start + LINGER * 2);
         assert!(table.get(&name).is_none());
+    }
+
+    #[test]
+    fn an_end_is_shown_once_it_is_announced_and_no_token_passes_it_before() {
+        let clock = Clock::system();
+        let store = Store::open(None, clock.clone()).unwrap();
+        let (mut table, now) = (table(), Instant::now());
+        let (ends, runs) = (unread("ends"), unread("runs"));
+        let [ending, running] = [&ends, &runs].map(|record| record.execution.name.clone());
+        table.entry(|| ends, &ending, now);
+        table.entry(|| runs, &running, now);
+        let subscriber = Arc::new(Subscriber::new(Selection::Names));
+        for name in [&ending, &running] {
+            table.subscribe_name(name, &subscriber);
+        }
+        let opened = store.next_position();
+        let change =
+            table.publish(&ending, &store, |record| record.execution.lose("gone", clock.now())).unwrap();
+        let end = change.end.unwrap();
+        assert!(end.execution.is_done() && !change.shown.is_done());
+        assert!(!table.get(&ending).unwrap().execution().is_done());
+        assert!(!subscriber.is_queued(&ending));
+        table.publish(&running, &store, |record| record.execution.note_trouble("R", "m", clock.now()));
+        assert_eq!(subscriber.take(|_| false).unwrap().execution.name, running);
+        assert!(subscriber.taken_up_to(opened) < end.position);
+        let late = Arc::new(Subscriber::new(Selection::Names));
+        table.subscribe_name(&ending, &late);
+        assert!(late.taken_up_to(store.next_position()) < end.position);
+
+        table.announce(&ending, end.position);
+        for subscriber in [subscriber, late] {
+            let update = subscriber.take(|_| false).unwrap();
+            assert!(update.execution.is_done());
+            assert_eq!(update.position, end.position);
+            assert!(subscriber.taken_up_to(opened) >= end.position);
+        }
+        assert!(table.get(&ending).unwrap().execution().is_done());
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Tracker {
         }
         let states: Vec<_> = names
             .iter()
-            .filter_map(|name| table.get(name).map(|entry| (entry.execution(), entry.record.position)))
+            .filter_map(|name| table.get(name).map(|entry| (entry.execution(), entry.shown_at)))
             .collect();
         let position = inner.store.next_position();
         let missed = request.resume.map(|resume| table.changed_since(resume.position));
@@ -253,7 +253,7 @@ impl Tracker {
         let mut table = inner.table();
         let mut states: Vec<_> = table
             .entries()
-            .map(|(_, entry)| (entry.execution(), entry.record.position))
+            .map(|(_, entry)| (entry.execution(), entry.shown_at))
             .filter(|(execution, _)| subscriber.selection.matches(execution, false))
             .collect();
         states.extend(ended.into_iter().filter(|(execution, _)| table.get(&execution.name).is_none()));
@@ -320,7 +320,7 @@ impl Watch {
         let resumed = self.snapshot.is_empty();
         let ended_before = |name: &ExecutionName| {
             resumed
-                && table.get(name).is_some_and(|entry| entry.record.execution.is_done())
+                && table.get(name).is_some_and(|entry| entry.execution().is_done())
                 && !self.subscriber.is_queued(name)
         };
         let (before, awaited): (Vec<_>, Vec<_>) =
@@ -420,8 +420,8 @@ impl Inner {
         let mut missed = Vec::new();
         for name in changed.into_iter().filter(|name| subscriber.concerns(name)) {
             if let Some(entry) = table.get(&name) {
-                let (execution, record) = (entry.execution(), &entry.record);
-                missed.push(Missed { execution, position: record.position, first_seen: record.first_seen });
+                let (execution, first_seen) = (entry.execution(), entry.record.first_seen);
+                missed.push(Missed { execution, position: entry.shown_at, first_seen });
                 continue;
             }
             // What has ended and was let go of meanwhile is in the store.
@@ -454,11 +454,12 @@ impl Inner {
     }
 
     /// Leaves the reason why a name could not be read in its state.
-    fn note_opening_trouble(&self, name: &ExecutionName, error: &BackendError) {
+    fn note_opening_trouble(self: &Arc<Self>, name: &ExecutionName, error: &BackendError) {
         let wall = self.clock.now();
-        self.table().publish(name, &self.store, |record| {
+        let change = self.table().publish(name, &self.store, |record| {
             record.execution.note_trouble(error.kind.reason(), &error.message, wall)
         });
+        self.conclude(change);
     }
 
     /// The staleness that can be promised: never below the slowest backend's pace.

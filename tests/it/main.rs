@@ -28,5 +28,6 @@ mod service_manager;
 mod shutdown;
 mod start;
 mod stop;
+mod stop_again;
 mod support;
 mod watch;

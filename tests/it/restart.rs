@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use testgate::proto::v1;
 use testgate::proto::v1::execution::State;
+use testgate::proto::v1::watch_executions_response::Event;
 use testgate::sandbox::fault::{Fault, FaultKind};
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -94,6 +95,27 @@ async fn what_is_done_is_read_from_the_store_without_a_call() {
     let before = place.world.calls("lex", "DescribeTestExecution");
     assert_eq!(get(&second.client, &name).await.unwrap(), done);
     assert_eq!(place.world.calls("lex", "DescribeTestExecution"), before);
+}
+
+#[tokio::test]
+async fn an_end_that_was_shown_survives_a_kill_at_that_moment() {
+    let place = Place::new().await;
+    let first = place.process().await;
+    let name = name_of(&first.client, &LEX.parent(&place.world).await, "once").await;
+    let request = v1::WatchExecutionsRequest { names: vec![name.clone()], ..Default::default() };
+    let mut stream = snapshot(&first.client, request).await.stream;
+    let shown = loop {
+        if let Some(Event::Update(update)) = next(&mut stream).await.unwrap().event
+            && let Some(execution) = update.execution.filter(|execution| execution.done)
+        {
+            break execution;
+        }
+    };
+    first.kill().await;
+    // What is not on disk could not be read again.
+    place.world.sandbox.inject("lex", Fault::new("*", FaultKind::Status { status: 500 })).unwrap();
+    let second = place.process().await;
+    assert_eq!(get(&second.client, &name).await.unwrap(), shown);
 }
 
 /// Where in a start's life the process is killed.
