@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub use error::{BackendError, Effect, ErrorKind, UpstreamContext};
+pub use quota::Budget;
 
 use crate::model::execution::Settling;
 use crate::model::{
@@ -50,6 +51,15 @@ pub enum Priority {
     Followed,
     /// Callers' reads: may use what half of the budget leaves.
     Read,
+}
+
+/// What polling asks of a backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Polled {
+    /// A page of executions.
+    List,
+    /// One execution.
+    Execution,
 }
 
 /// What a page is asked for.
@@ -212,6 +222,11 @@ pub type ProbeResult = Result<(), BackendError>;
 pub trait Backend: Debug + Send + Sync {
     /// What it is and can do. Cheap: no call.
     fn info(&self) -> BackendInfo;
+
+    /// What its budget lets polling do now; `None` where nothing bounds it. Cheap: no call.
+    fn budget(&self, _polled: Polled) -> Option<Budget> {
+        None
+    }
 
     /// One cheap read that proves reachability and credentials.
     async fn probe(&self, call: &Call) -> ProbeResult;

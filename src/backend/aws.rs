@@ -187,8 +187,9 @@ pub(crate) fn quota_group(service: &AwsService, config: &AwsConfig, named: Optio
     }
     let AwsConfig { region, endpoint_url: _, profile, assume_role_arn, external_id, static_credentials } =
         config;
-    let key = static_credentials.as_ref().map(|keys| &keys.access_key_id);
-    let parts = [region.as_ref(), profile.as_ref(), assume_role_arn.as_ref(), external_id.as_ref(), key];
+    // The group's name is logged, which the id of a key is not to be.
+    let key = static_credentials.as_ref().map(|keys| fingerprint(&keys.access_key_id));
+    let parts = [region, profile, assume_role_arn, external_id, &key];
     // Debug quotes each part, so no two lists of parts read alike.
     format!("{}/{parts:?}", service.host)
 }

@@ -17,8 +17,8 @@ use super::engine::Engine;
 use super::http::{HttpClients, Proxy};
 use super::quota::QuotaRegistry;
 use super::{
-    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, ProbeResult,
-    StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
+    Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
+    ProbeResult, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
 };
 use crate::config::backend::{BackendConfig, ConnectConfig};
 use crate::model::{
@@ -257,6 +257,10 @@ impl Connect {
 
 #[async_trait]
 impl Backend for Connect {
+    fn budget(&self, polled: Polled) -> Option<Budget> {
+        Some(self.client.budget(polled))
+    }
+
     fn info(&self) -> BackendInfo {
         self.info.clone()
     }

@@ -161,15 +161,14 @@ impl Engine {
                 Ok(()) => {}
                 Err(exhausted) => return Err(last.unwrap_or_else(|| self.in_context(exhausted, operation))),
             }
+            let sent_at = Instant::now();
             let failure = match self.attempt(protocol, operation, outgoing, call, &decode).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             let Failure { error, retry } = failure;
-            if retry == Retry::Throttled
-                && let Some(hint) = error.retry_after
-            {
-                self.quota.pause(operation.name, hint);
+            if retry == Retry::Throttled {
+                self.quota.throttled(operation.name, sent_at, error.retry_after);
             }
             let certain = error.effect == Effect::None;
             let Some(wait) = tries.next(retry, operation.safety, certain, error.retry_after) else {

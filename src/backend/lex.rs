@@ -17,8 +17,8 @@ use super::engine::Engine;
 use super::http::{HttpClients, Proxy};
 use super::quota::QuotaRegistry;
 use super::{
-    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, ProbeResult,
-    StartIntent, StartOptions, StartPlan, Started, Target,
+    Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
+    ProbeResult, StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, LexConfig};
 use crate::model::{
@@ -155,6 +155,10 @@ impl Lex {
 
 #[async_trait]
 impl Backend for Lex {
+    fn budget(&self, polled: Polled) -> Option<Budget> {
+        Some(self.client.budget(polled))
+    }
+
     fn info(&self) -> BackendInfo {
         self.info.clone()
     }

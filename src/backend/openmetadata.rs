@@ -33,8 +33,8 @@ use super::engine::Engine;
 use super::http::{HttpClients, Proxy};
 use super::quota::QuotaRegistry;
 use super::{
-    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, ProbeResult, Record,
-    StartIntent, StartOptions, StartPlan, Started, Target,
+    Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
+    ProbeResult, Record, StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, OpenMetadataConfig};
 use crate::model::{
@@ -265,6 +265,10 @@ impl OpenMetadata {
 
 #[async_trait]
 impl Backend for OpenMetadata {
+    fn budget(&self, polled: Polled) -> Option<Budget> {
+        Some(self.client.budget(polled))
+    }
+
     fn info(&self) -> BackendInfo {
         let mut info = self.info.clone();
         info.location.insert("api".to_owned(), self.client.api.as_str().to_owned());

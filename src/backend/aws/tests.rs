@@ -35,7 +35,7 @@ async fn run(upstream: &Upstream, path: &str) -> Result<(), BackendError> {
     let clients = HttpClients::default();
     let http = clients.get(None, Proxy::Never);
     let clock = Clock::from_fn(|| time::macros::datetime!(2026-11-21 06:00:00 UTC));
-    let quota = Arc::new(QuotaGroup::new(100.0));
+    let quota = Arc::new(QuotaGroup::new("test", 100.0));
     let engine = Engine::new("connect", http, quota, Duration::from_secs(5), 1000, clock.clone());
     let aws = Aws::new(&CONNECT, config(&upstream.url()), clients, None, clock);
     engine.call(&aws, &GET, &outgoing(path), &call(), |_| Ok(())).await

@@ -12,7 +12,7 @@ use super::wire::{
 use crate::backend::aws::Aws;
 use crate::backend::aws::wire::{body, rows};
 use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape, query};
-use crate::backend::{BackendError, Call, PageRequest};
+use crate::backend::{BackendError, Budget, Call, PageRequest, Polled};
 use crate::model::Timestamp;
 
 const START: Operation = Operation { name: "StartTestCaseExecution", safety: Safety::TokenedWrite };
@@ -48,6 +48,15 @@ pub(crate) struct ExecutionFilter<'a> {
 }
 
 impl Client {
+    /// What the budget lets polling do now.
+    pub(crate) fn budget(&self, polled: Polled) -> Budget {
+        let operation = match polled {
+            Polled::List => EXECUTIONS,
+            Polled::Execution => SUMMARY,
+        };
+        self.engine.quota().budget(operation.name)
+    }
+
     pub(crate) async fn start(&self, call: &Call, test: &str, token: &str) -> Result<Started, BackendError> {
         let path = format!("{}/start-execution", self.test_path(test));
         self.send(call, &START, Method::PUT, path, Some(&TokenBody { client_token: token }), body).await

@@ -41,7 +41,7 @@ struct Outcome {
 
 fn engine(clock: Clock) -> Engine {
     let http = HttpClients::default().get(None, Proxy::Never);
-    Engine::new("thing", http, Arc::new(QuotaGroup::new(100.0)), Duration::from_secs(5), 1000, clock)
+    Engine::new("thing", http, Arc::new(QuotaGroup::new("test", 100.0)), Duration::from_secs(5), 1000, clock)
 }
 
 fn outgoing() -> Outgoing {

@@ -12,7 +12,7 @@ use super::wire::{
 use crate::backend::aws::Aws;
 use crate::backend::aws::wire::{body, rows};
 use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape};
-use crate::backend::{BackendError, Call, ErrorKind, PageRequest};
+use crate::backend::{BackendError, Budget, Call, ErrorKind, PageRequest, Polled};
 use crate::model::{ExecutionId, ItemKind};
 
 const START: Operation = Operation {
@@ -42,6 +42,15 @@ pub(crate) struct Client {
 pub(crate) type RawPage<T> = (Vec<(T, Box<RawValue>)>, Option<String>);
 
 impl Client {
+    /// What the budget lets polling do now.
+    pub(crate) fn budget(&self, polled: Polled) -> Budget {
+        let operation = match polled {
+            Polled::List => EXECUTIONS,
+            Polled::Execution => EXECUTION,
+        };
+        self.engine.quota().budget(operation.name)
+    }
+
     pub(crate) async fn start(
         &self,
         call: &Call,

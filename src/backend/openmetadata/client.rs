@@ -10,7 +10,7 @@ use super::wire::{
     self, CaseResult, Listing, NewResult, Pipeline, Row, Run, ServiceReply, Suite, TestCase, Version,
 };
 use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape, query};
-use crate::backend::{BackendError, Call, ErrorKind};
+use crate::backend::{BackendError, Budget, Call, ErrorKind, Polled};
 
 const GET_VERSION: Operation = Operation { name: "GetVersion", safety: Safety::Read };
 const LIST_CASES: Operation = Operation { name: "ListTestCases", safety: Safety::Read };
@@ -55,6 +55,15 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// What the budget lets polling do now.
+    pub(super) fn budget(&self, polled: Polled) -> Budget {
+        let operation = match polled {
+            Polled::List => LIST_RUNS,
+            Polled::Execution => GET_RUN,
+        };
+        self.engine.quota().budget(operation.name)
+    }
+
     /// The server's version; needs no token.
     pub(super) async fn version(&self, call: &Call) -> Result<String, BackendError> {
         let version: Version = self.get(call, &GET_VERSION, "/v1/system/version".to_owned()).await?;
