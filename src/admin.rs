@@ -26,6 +26,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::metrics::CONTENT_TYPE;
 use crate::tasks::{Lifecycle, Phase, Tasks};
 use crate::telemetry::LogHandle;
 
@@ -61,10 +62,8 @@ pub struct Admin {
     pub config: serde_json::Value,
     /// How each part is doing now.
     pub readiness: Box<dyn Fn() -> Vec<Readiness> + Send + Sync>,
-    /// Further metrics in Prometheus text, each line ended.
+    /// All metrics as Prometheus text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// When the process started, in seconds since 1970.
-    pub start_time_seconds: f64,
 }
 
 impl fmt::Debug for Admin {
@@ -168,7 +167,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Reply {
             let verbose = request.uri().query().is_some_and(|query| query.split('&').any(is_verbose));
             readyz(admin, verbose)
         }
-        (Method::GET, "/metrics") => metrics(admin),
+        (Method::GET, "/metrics") => reply(StatusCode::OK, CONTENT_TYPE, (admin.metrics)()),
         (Method::GET, "/config") => config(admin),
         (Method::GET, "/loglevel") => match &admin.log {
             Some(log) => text(StatusCode::OK, format!("{}\n", log.level())),
@@ -215,21 +214,6 @@ fn readyz(admin: &Admin, verbose: bool) -> Reply {
     }
     body.push_str(if ready { "ready\n" } else { "not ready\n" });
     text(status, body)
-}
-
-fn metrics(admin: &Admin) -> Reply {
-    let body = format!(
-        "# HELP testgate_build_info The version that runs.\n\
-         # TYPE testgate_build_info gauge\n\
-         testgate_build_info{{version=\"{}\"}} 1\n\
-         # HELP process_start_time_seconds When the process started, in seconds since 1970.\n\
-         # TYPE process_start_time_seconds gauge\n\
-         process_start_time_seconds {:.3}\n{}",
-        env!("CARGO_PKG_VERSION"),
-        admin.start_time_seconds,
-        (admin.metrics)(),
-    );
-    reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
 }
 
 fn config(admin: &Admin) -> Reply {

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 pub use probe::{ProbedBackend, probe};
 pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
 
-use crate::backend::registry;
+use crate::backend::{Shared, registry};
 use crate::config::{Config, Overrides, Problem, ServerConfig, StorePath};
 use crate::grpc;
-use crate::model::Clock;
+use crate::metrics::Metrics;
+use crate::model::{Clock, Timestamp};
 use crate::proto::DESCRIPTOR_SET;
 use crate::proto::v1::test_execution_service_server::{SERVICE_NAME, TestExecutionServiceServer};
 use crate::server::{self, Bound, GrpcOnly};
@@ -137,6 +138,7 @@ impl Gateway {
     ) -> anyhow::Result<Self> {
         let lifecycle = Lifecycle::new();
         let tasks = Tasks::new();
+        let metrics = Metrics::new();
         let listeners = listeners(inherited, &config.server).await?;
         let addresses = listeners.iter().map(|bound| bound.address().clone()).collect();
 
@@ -145,26 +147,28 @@ impl Gateway {
             StorePath::File(path) => Some(path.clone()),
         };
         let store = Store::open(location, clock.clone())?;
-        let backends = registry::build(&config.backends, &clock)
+        let backends = registry::build(&config.backends, &Shared::new(clock.clone(), metrics.clone()))
             .into_iter()
             .zip(&config.backends)
             .map(|(backend, config)| BackendSetup {
                 backend,
                 poll_interval: config.poll_interval,
                 tracking_deadline: config.tracking_deadline,
+                metrics: metrics.backend(config.id.as_str()),
             })
             .collect();
         let (key, epoch) = (TokenKey::from_bytes(store.token_key()), Epoch(store.epoch()));
         let tracker = Tracker::new(backends, store, config.store.retention, clock.clone(), tasks.clone())?;
-        let (routes, health) = routes(&tracker, &lifecycle, &key, epoch)?;
+        let (routes, health) = routes(&tracker, &lifecycle, &key, epoch, &metrics)?;
 
+        metrics.started_at(seconds_since_1970(clock.now()));
         let admin = match config.server.admin_listen {
-            Some(address) => {
-                Some(health::serve_admin(address, &config, &tracker, &lifecycle, &tasks, logs, &clock).await?)
-            }
+            Some(address) => Some(
+                health::serve_admin(address, &config, &tracker, &lifecycle, &tasks, logs, &metrics).await?,
+            ),
             None => None,
         };
-        let server = spawn_server(listeners, routes, &config, &lifecycle, &tasks);
+        let server = spawn_server(listeners, routes, &config, &lifecycle, &tasks, &metrics);
         lifecycle.serve();
         tasks.spawn(
             "health",
@@ -258,6 +262,10 @@ fn end_after(timeout: Duration) -> std::io::Result<()> {
     std::thread::Builder::new().name("drain deadline".to_owned()).spawn(end).map(drop)
 }
 
+fn seconds_since_1970(moment: Timestamp) -> f64 {
+    (moment - Timestamp::UNIX_EPOCH).as_seconds_f64()
+}
+
 /// Runs the accept loops as a task; the answer says how it ended.
 fn spawn_server(
     listeners: Vec<Bound>,
@@ -265,11 +273,13 @@ fn spawn_server(
     config: &Config,
     lifecycle: &Lifecycle,
     tasks: &Tasks,
+    metrics: &Metrics,
 ) -> tokio::sync::oneshot::Receiver<Result<(), Unfinished>> {
     let options = server::Options {
         max_connections: config.server.max_connections,
         max_connection_age: config.server.max_connection_age,
         drain_timeout: config.server.drain_timeout,
+        metrics: metrics.clone(),
         ..server::Options::default()
     };
     let (ended, server) = tokio::sync::oneshot::channel();
@@ -287,8 +297,9 @@ fn routes(
     lifecycle: &Lifecycle,
     key: &TokenKey,
     epoch: Epoch,
+    metrics: &Metrics,
 ) -> anyhow::Result<(tonic::service::Routes, tonic_health::server::HealthReporter)> {
-    let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, epoch);
+    let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, epoch, metrics.clone());
     let service = TestExecutionServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {

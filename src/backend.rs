@@ -25,11 +25,34 @@ use tokio::time::Instant;
 pub use error::{BackendError, Effect, ErrorKind, UpstreamContext};
 pub use quota::Budget;
 
+use self::http::HttpClients;
+use self::quota::QuotaRegistry;
+use crate::metrics::Metrics;
 use crate::model::execution::Settling;
 use crate::model::{
-    Artifact, BackendInfo, Counts, Details, ExecutionId, ItemKind, Labels, LexStartOptions, Metric,
+    Artifact, BackendInfo, Clock, Counts, Details, ExecutionId, ItemKind, Labels, LexStartOptions, Metric,
     Observation, ResultItem, Test, TestId, Timestamp, Verdict,
 };
+
+/// What the backends of a process share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Where HTTP clients come from.
+    pub http: HttpClients,
+    /// The budgets.
+    pub quota: QuotaRegistry,
+    /// The gateway's clock.
+    pub clock: Clock,
+    /// Where calls are counted.
+    pub metrics: Metrics,
+}
+
+impl Shared {
+    /// Nothing used up, nothing counted yet.
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
+        Self { http: HttpClients::default(), quota: QuotaRegistry::default(), clock, metrics }
+    }
+}
 
 /// Who a call is for: what the budget and the retry layer need to know.
 #[derive(Clone, Debug)]

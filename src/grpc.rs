@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::backend::{Call, Priority};
+use crate::metrics::Metrics;
 use crate::proto::v1::test_execution_service_server::TestExecutionService;
 use crate::proto::{encoded, v1};
 use crate::server::Deadline;
@@ -42,13 +43,20 @@ struct Inner {
     lifecycle: Lifecycle,
     page_tokens: PageTokens,
     resume_tokens: ResumeTokens,
+    metrics: Metrics,
 }
 
 impl Service {
     /// A service over a tracker. `key` and `epoch` make its tokens.
-    pub fn new(tracker: Tracker, lifecycle: Lifecycle, key: &TokenKey, epoch: Epoch) -> Self {
+    pub fn new(
+        tracker: Tracker,
+        lifecycle: Lifecycle,
+        key: &TokenKey,
+        epoch: Epoch,
+        metrics: Metrics,
+    ) -> Self {
         let (page_tokens, resume_tokens) = (PageTokens::new(key), ResumeTokens::new(key, epoch));
-        Self(Arc::new(Inner { tracker, lifecycle, page_tokens, resume_tokens }))
+        Self(Arc::new(Inner { tracker, lifecycle, page_tokens, resume_tokens, metrics }))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod grpc;
+pub mod metrics;
 pub mod model;
 pub mod proto;
 pub mod sandbox;

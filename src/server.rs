@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Tasks, Unfinished};
 
 mod accept;
@@ -22,6 +22,7 @@ mod deadline;
 mod gate;
 mod jitter;
 mod listen;
+mod messages;
 mod protocol;
 mod socket;
 mod stall;
@@ -29,6 +30,7 @@ mod status;
 
 pub use deadline::Deadline;
 pub use listen::{BindError, Bound, bind, inherited};
+pub use messages::RequestBody;
 pub use protocol::GrpcOnly;
 
 /// How connections are treated.
@@ -56,6 +58,8 @@ pub struct Options {
     pub max_header_list_size: u32,
     /// What is buffered of a reply that its reader is slow to take, in bytes for each stream.
     pub max_send_buffer: usize,
+    /// Where calls are counted.
+    pub metrics: Metrics,
 }
 
 impl Default for Options {
@@ -74,6 +78,7 @@ impl Default for Options {
             max_concurrent_streams: 4096,
             max_header_list_size: 16 * 1024,
             max_send_buffer: 64 * 1024,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -94,7 +99,7 @@ impl Options {
 /// What answers the calls: tonic's `Routes`, or a test's own service.
 pub trait Service:
     tower_service::Service<
-        Request<Incoming>,
+        Request<RequestBody>,
         Response = Response<tonic::body::Body>,
         Error = Infallible,
         Future: Send + 'static,
@@ -107,7 +112,7 @@ pub trait Service:
 
 impl<S> Service for S where
     S: tower_service::Service<
-            Request<Incoming>,
+            Request<RequestBody>,
             Response = Response<tonic::body::Body>,
             Error = Infallible,
             Future: Send + 'static,
@@ -131,7 +136,7 @@ pub async fn serve<S: Service>(
 ) -> Result<(), Unfinished> {
     let connections = Tasks::new();
     let end_streams = CancellationToken::new();
-    let gate = gate::Gate::new(service, lifecycle.clone(), end_streams.clone());
+    let gate = gate::Gate::new(service, lifecycle.clone(), end_streams.clone(), options.metrics.clone());
     let connector = connection::Connector::new(gate, &options, connections.token());
     let acceptor = Arc::new(accept::Acceptor::new(connector, options.max_connections, connections.clone()));
 

@@ -32,10 +32,11 @@ pub use subscription::{Change, MAX_SELECTION, Update};
 pub use watch::{Follow, Resume, Watch, WatchRequest};
 
 use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, Priority};
+use crate::metrics;
 use crate::model::id::LooseExecutionName;
 use crate::model::{
-    Artifact, BackendId, BackendInfo, Clock, Condition, ExecutionName, ItemKind, Kind, ResultItem, Test,
-    TestName, Timestamp, resource,
+    Artifact, BackendId, BackendInfo, Clock, Condition, ExecutionName, ItemKind, Kind, ResultItem, State,
+    Test, TestName, Timestamp, resource,
 };
 use crate::store::{Record, Store};
 use crate::tasks::Tasks;
@@ -73,6 +74,8 @@ pub struct BackendSetup {
     pub poll_interval: Duration,
     /// After this an unfinished execution is LOST.
     pub tracking_deadline: Duration,
+    /// Where its polls are counted.
+    pub metrics: metrics::Backend,
 }
 
 /// A backend under the tracker's care.
@@ -153,6 +156,24 @@ impl Tracker {
     /// How large the store's file is, in bytes; 0 in memory.
     pub fn store_bytes(&self) -> u64 {
         self.0.store.file_size()
+    }
+
+    /// How many executions each backend has followed in each state that can be.
+    pub fn followed(&self) -> Vec<(BackendId, State, u64)> {
+        let states = || State::ALL.into_iter().filter(|state| !state.is_done());
+        let mut counts: Vec<_> = self
+            .0
+            .backends
+            .iter()
+            .flat_map(|managed| states().map(|state| (managed.id.clone(), state, 0)))
+            .collect();
+        self.0.table().count_followed(Instant::now(), |backend, state| {
+            let count = counts.iter_mut().find(|(id, of, _)| id == backend && *of == state);
+            if let Some((_, _, count)) = count {
+                *count += 1;
+            }
+        });
+        counts
     }
 
     /// All backends with their health, in the configuration's order.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A layer and what it may import of ours. `tasks` and `telemetry` are open to all but `model`.
+/// A layer and what it may import of ours. `tasks`, `telemetry` and `metrics` are open to all but `model`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("tasks", &[]),
     ("telemetry", &[]),
+    ("metrics", &[]),
     ("proto", &["model"]),
     ("config", &["model"]),
     ("token", &["model"]),
@@ -41,7 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cli", &["proto", "model", "app", "config", "sandbox"]),
 ];
-const OPEN_TO_ALL: &[&str] = &["tasks", "telemetry"];
+const OPEN_TO_ALL: &[&str] = &["tasks", "telemetry", "metrics"];
 const ADAPTERS: &[&str] = &["connect", "lex", "openmetadata"];
 
 #[test]

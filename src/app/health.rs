@@ -10,7 +10,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::config::Config;
-use crate::model::{Clock, Timestamp};
+use crate::metrics::{Levels, Metrics};
 use crate::proto::v1::test_execution_service_server::SERVICE_NAME;
 use crate::tasks::{Lifecycle, Tasks};
 use crate::telemetry::LogHandle;
@@ -78,20 +78,17 @@ pub(super) async fn serve_admin(
     lifecycle: &Lifecycle,
     tasks: &Tasks,
     log: Option<LogHandle>,
-    clock: &Clock,
+    metrics: &Metrics,
 ) -> anyhow::Result<SocketAddr> {
     let bound = admin::bind(address).await?;
     let address = bound.address();
-    let (readiness, metrics) = (tracker.clone(), tracker.clone());
+    let (readiness, tracker, metrics) = (tracker.clone(), tracker.clone(), metrics.clone());
     let admin = Admin {
         lifecycle: lifecycle.clone(),
         log,
         config: config.redacted(),
         readiness: Box::new(move || readiness_of(&readiness)),
-        metrics: Box::new(move || metrics_of(&metrics)),
-        start_time_seconds: Duration::try_from(clock.now() - Timestamp::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64(),
+        metrics: Box::new(move || metrics.render(levels_of(&tracker))),
     };
     // It goes on through a drain, so that probes see the drain, and ends with the tasks.
     tasks.spawn("admin port", admin::serve(bound, Arc::new(admin), tasks.clone()));
@@ -118,7 +115,12 @@ fn readiness_of(tracker: &Tracker) -> Vec<Readiness> {
     std::iter::once(store).chain(backends).collect()
 }
 
-/// The store's size; more comes with the issue on operations.
-fn metrics_of(tracker: &Tracker) -> String {
-    format!("# TYPE testgate_store_bytes gauge\ntestgate_store_bytes {}\n", tracker.store_bytes())
+/// What is not counted as it happens.
+fn levels_of(tracker: &Tracker) -> Levels {
+    let followed = tracker.followed().into_iter();
+    Levels {
+        store_bytes: tracker.store_bytes(),
+        tracked: followed.map(|(id, state, count)| (id.to_string(), state.as_str(), count)).collect(),
+        certificate_seconds: None,
+    }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{BackendError, Call, ListHint, PageRequest, Priority, registry};
+use crate::backend::{BackendError, Call, ListHint, PageRequest, Priority, Shared, registry};
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::model::{BackendId, Clock};
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -21,7 +22,7 @@ pub struct ProbedBackend {
 
 /// Calls each backend. Reads only: starts, stops and records are never tried.
 pub async fn probe(config: &Config) -> Vec<ProbedBackend> {
-    let backends = registry::build(&config.backends, &Clock::system());
+    let backends = registry::build(&config.backends, &Shared::new(Clock::system(), Metrics::new()));
     let probes = backends.iter().map(|backend| async move {
         let call =
             Call { deadline: Instant::now() + WITHIN, priority: Priority::Read, caller: "check".into() };

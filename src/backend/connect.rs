@@ -14,11 +14,10 @@ use self::status::{Evidence, Records, Status};
 use self::wire::{ExecutionRow, Record, RecordRow, Summary, TestCaseRow};
 use super::aws::{Aws, CONNECT, quota_group};
 use super::engine::Engine;
-use super::http::{HttpClients, Proxy};
-use super::quota::QuotaRegistry;
+use super::http::Proxy;
 use super::{
     Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
-    ProbeResult, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
+    ProbeResult, Shared, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
 };
 use crate::config::backend::{BackendConfig, ConnectConfig};
 use crate::model::{
@@ -61,13 +60,8 @@ struct ReadRecords {
 
 impl Connect {
     /// Makes no call and loads no credentials yet.
-    pub fn new(
-        config: &BackendConfig,
-        connect: &ConnectConfig,
-        http: &HttpClients,
-        quota: &QuotaRegistry,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(config: &BackendConfig, connect: &ConnectConfig, shared: &Shared) -> Self {
+        let Shared { http, quota, clock, metrics } = shared.clone();
         let group = quota_group(&CONNECT, &connect.aws, config.quota_group.as_deref());
         let ca_file = config.ca_file.as_deref();
         let engine = Engine::new(
@@ -77,6 +71,7 @@ impl Connect {
             config.request_timeout,
             config.max_response_size,
             clock.clone(),
+            metrics.backend(config.id.as_str()),
         );
         let aws =
             Aws::new(&CONNECT, connect.aws.clone(), http.clone(), config.ca_file.clone(), clock.clone());

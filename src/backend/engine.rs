@@ -21,6 +21,7 @@ use super::quota::QuotaGroup;
 pub use super::retry::{Retry, Safety};
 use super::retry::{Tries, retry_hint};
 use super::{BackendError, Call, Effect, ErrorKind, UpstreamContext};
+use crate::metrics;
 use crate::model::{Clock, Timestamp};
 
 /// No offset of upstream's clock is known yet.
@@ -97,6 +98,7 @@ pub struct Engine {
     request_timeout: Duration,
     max_response_size: usize,
     clock: Clock,
+    metrics: metrics::Backend,
     /// Upstream's clock less ours, in milliseconds.
     offset_ms: AtomicI64,
 }
@@ -116,9 +118,10 @@ impl Engine {
         request_timeout: Duration,
         max_response_size: usize,
         clock: Clock,
+        metrics: metrics::Backend,
     ) -> Self {
         let offset_ms = AtomicI64::new(UNKNOWN_OFFSET);
-        Self { service, http, quota, request_timeout, max_response_size, clock, offset_ms }
+        Self { service, http, quota, request_timeout, max_response_size, clock, metrics, offset_ms }
     }
 
     /// The present on upstream's clock, as its last `Date` header has it; ours until there was one.
@@ -154,20 +157,25 @@ impl Engine {
         call: &Call,
         decode: impl Fn(&Response) -> Result<T, String> + Send + Sync,
     ) -> Result<T, BackendError> {
+        let measured = self.metrics.operation(operation.name);
         let mut tries = Tries::default();
         let mut last: Option<BackendError> = None;
         loop {
-            match self.quota.acquire(operation.name, call).await {
+            let asked = Instant::now();
+            let granted = self.quota.acquire(operation.name, call).await;
+            measured.waited(asked.elapsed());
+            match granted {
                 Ok(()) => {}
                 Err(exhausted) => return Err(last.unwrap_or_else(|| self.in_context(exhausted, operation))),
             }
             let sent_at = Instant::now();
-            let failure = match self.attempt(protocol, operation, outgoing, call, &decode).await {
+            let failure = match self.attempt(protocol, operation, outgoing, call, &decode, &measured).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             let Failure { error, retry } = failure;
             if retry == Retry::Throttled {
+                measured.throttled();
                 self.quota.throttled(operation.name, sent_at, error.retry_after);
             }
             let certain = error.effect == Effect::None;
@@ -193,6 +201,7 @@ impl Engine {
         outgoing: &Outgoing,
         call: &Call,
         decode: impl Fn(&Response) -> Result<T, String>,
+        measured: &Arc<metrics::Operation>,
     ) -> Result<T, Failure> {
         let never = |error| Failure { error: self.in_context(error, operation), retry: Retry::Never };
         let request = match timeout_at(call.deadline, protocol.prepare(outgoing, self.upstream_now())).await {
@@ -205,7 +214,12 @@ impl Engine {
             return Err(never(deadline_passed("waiting for its turn")));
         }
         let (sent_at, timeout) = (self.clock.now(), left.min(self.request_timeout));
+        let measured = measured.attempt();
         let reply = self.http.send(request, timeout, self.max_response_size).await;
+        match &reply {
+            Ok(response) => measured.answered(response.status.as_u16()),
+            Err(error) => measured.failed(word(error.kind)),
+        }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let context = self.context(operation, reply.as_ref().ok());
         tracing::debug!(
@@ -325,6 +339,18 @@ impl Engine {
             error.upstream = Some(Box::new(self.context(operation, None)));
         }
         error
+    }
+}
+
+/// Why a try got no answer, as metrics spell it.
+fn word(kind: HttpErrorKind) -> &'static str {
+    match kind {
+        HttpErrorKind::Connect => "connect",
+        HttpErrorKind::Tls => "tls",
+        HttpErrorKind::Timeout => "timeout",
+        HttpErrorKind::Broken => "broken",
+        HttpErrorKind::TooLarge => "too_large",
+        HttpErrorKind::Setup | HttpErrorKind::Request => "unsendable",
     }
 }
 

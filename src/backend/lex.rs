@@ -14,11 +14,10 @@ use self::status::{Results, Status, Tally};
 use self::wire::{Execution, OverallItem, TestSet};
 use super::aws::{Aws, LEX, quota_group};
 use super::engine::Engine;
-use super::http::{HttpClients, Proxy};
-use super::quota::QuotaRegistry;
+use super::http::Proxy;
 use super::{
     Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
-    ProbeResult, StartIntent, StartOptions, StartPlan, Started, Target,
+    ProbeResult, Shared, StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, LexConfig};
 use crate::model::{
@@ -61,13 +60,8 @@ pub struct Lex {
 
 impl Lex {
     /// Makes no call and loads no credentials yet.
-    pub fn new(
-        config: &BackendConfig,
-        lex: &LexConfig,
-        http: &HttpClients,
-        quota: &QuotaRegistry,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(config: &BackendConfig, lex: &LexConfig, shared: &Shared) -> Self {
+        let Shared { http, quota, clock, metrics } = shared.clone();
         let group = quota_group(&LEX, &lex.aws, config.quota_group.as_deref());
         let engine = Engine::new(
             "lex",
@@ -76,6 +70,7 @@ impl Lex {
             config.request_timeout,
             config.max_response_size,
             clock.clone(),
+            metrics.backend(config.id.as_str()),
         );
         let aws = Aws::new(&LEX, lex.aws.clone(), http.clone(), config.ca_file.clone(), clock.clone());
         let location = lex.aws.region.clone().map(|region| ("region".to_owned(), region));

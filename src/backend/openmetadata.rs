@@ -30,11 +30,10 @@ use self::record::Locks;
 use self::status::CaseWord;
 use self::wire::{Pipeline, Row, TestCase};
 use super::engine::Engine;
-use super::http::{HttpClients, Proxy};
-use super::quota::QuotaRegistry;
+use super::http::Proxy;
 use super::{
     Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
-    ProbeResult, Record, StartIntent, StartOptions, StartPlan, Started, Target,
+    ProbeResult, Record, Shared, StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, OpenMetadataConfig};
 use crate::model::{
@@ -89,13 +88,8 @@ pub struct OpenMetadata {
 
 impl OpenMetadata {
     /// Makes no call and reads no token yet.
-    pub fn new(
-        config: &BackendConfig,
-        openmetadata: &OpenMetadataConfig,
-        http: &HttpClients,
-        quota: &QuotaRegistry,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(config: &BackendConfig, openmetadata: &OpenMetadataConfig, shared: &Shared) -> Self {
+        let Shared { http, quota, clock, metrics } = shared.clone();
         let group = match &config.quota_group {
             Some(named) => format!("named/{named}"),
             None => format!("openmetadata/{}", config.id),
@@ -107,6 +101,7 @@ impl OpenMetadata {
             config.request_timeout,
             config.max_response_size,
             clock.clone(),
+            metrics.backend(config.id.as_str()),
         );
         let info = BackendInfo {
             id: config.id.clone(),

@@ -13,6 +13,7 @@ use super::backends::parse_filter;
 use super::error::Failure;
 use super::validate::{Violations, clamp};
 use super::{Context, Inner};
+use crate::metrics::OpenStream;
 use crate::model::filter::Schema;
 use crate::model::{Execution, ExecutionName, Scope, Timestamp};
 use crate::proto::encoded::{self, Event, ExecutionUpdate};
@@ -79,7 +80,9 @@ impl Inner {
         let watch = self.tracker.watch(watch_request, &context.caller).await?;
         let heartbeat = clamp(heartbeat.unwrap_or(DEFAULT_HEARTBEAT), MIN_HEARTBEAT..=MAX_HEARTBEAT);
         let (undone, ended_before) = if request.until_done { watch.awaited() } else { (HashSet::new(), 0) };
+        let open = self.metrics.watch().open();
         let feed = Feed {
+            _open: open,
             service: self,
             bound,
             snapshot: watch.snapshot.iter().cloned().collect(),
@@ -101,6 +104,7 @@ impl Inner {
 
 /// One open stream: what it still has to send.
 struct Feed {
+    _open: OpenStream,
     service: Arc<Inner>,
     watch: Watch,
     bound: Bound,
@@ -164,6 +168,7 @@ impl Feed {
 
     fn end(&mut self, failure: Failure) -> Option<Result<encoded::WatchExecutionsResponse, Status>> {
         self.phase = Phase::Ended;
+        self.service.metrics.watch().dropped(failure.reason());
         Some(Err(failure.into()))
     }
 
@@ -175,6 +180,7 @@ impl Feed {
                 execution: execution.encoded(),
                 coalesced_count: 0,
             };
+            self.service.metrics.watch().update(0);
             self.settle(&execution, false);
             return untokened(update);
         }
@@ -219,6 +225,7 @@ impl Feed {
     }
 
     fn update(&mut self, update: &Update) -> ExecutionUpdate {
+        self.service.metrics.watch().update(update.coalesced);
         self.settle(&update.execution, update.change == Change::Removed);
         let kind = match update.change {
             Change::Changed => Type::Changed,

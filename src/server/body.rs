@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::access::Record;
 use super::deadline::Deadline;
+use super::messages::Messages;
 use super::stall::HandedOut;
 use super::status;
 use crate::tasks::panic_message;
@@ -32,6 +33,7 @@ pub(crate) struct GateBody {
     handed_out: HandedOut,
     /// What is left of a frame that is handed out in parts.
     rest: Bytes,
+    messages: Messages,
     record: Record,
 }
 
@@ -68,6 +70,7 @@ impl GateBody {
             frames: 0,
             handed_out: HandedOut::of_this_stream(),
             rest: Bytes::new(),
+            messages: Messages::default(),
             record,
         }
     }
@@ -154,6 +157,7 @@ impl Body for GateBody {
                 }
                 match frame.into_data() {
                     Ok(data) => {
+                        this.record.method().sent(this.messages.pass(&data));
                         this.rest = data;
                         this.hand_out_rest()
                     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -14,7 +15,9 @@ use tower::ServiceExt as _;
 
 use super::access::Record;
 use super::body::GateBody;
+use super::messages::RequestBody;
 use super::{Service, deadline, status};
+use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Phase, panic_message};
 
 /// The service inside, with the gate around it.
@@ -24,11 +27,17 @@ pub(super) struct Gate<S> {
     lifecycle: Lifecycle,
     /// Ends streams, and calls that wait for something to happen.
     end_streams: CancellationToken,
+    metrics: Metrics,
 }
 
 impl<S: Service> Gate<S> {
-    pub(super) fn new(service: S, lifecycle: Lifecycle, end_streams: CancellationToken) -> Self {
-        Self { service, lifecycle, end_streams }
+    pub(super) fn new(
+        service: S,
+        lifecycle: Lifecycle,
+        end_streams: CancellationToken,
+        metrics: Metrics,
+    ) -> Self {
+        Self { service, lifecycle, end_streams, metrics }
     }
 
     /// The gate of one connection, and what ends the streams of this connection alone.
@@ -50,10 +59,10 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
 }
 
 async fn answer<S: Service>(
-    Gate { service, lifecycle, end_streams }: Gate<S>,
+    Gate { service, lifecycle, end_streams, metrics }: Gate<S>,
     mut request: Request<Incoming>,
 ) -> Response<GateBody> {
-    let mut record = Record::start(&request);
+    let mut record = Record::start(&request, metrics.rpc());
     if let Err(refusal) = admit(&lifecycle, request.uri().path()) {
         return refuse(refusal, record);
     }
@@ -67,6 +76,8 @@ async fn answer<S: Service>(
         request.extensions_mut().insert(deadline);
     }
 
+    let method = Arc::clone(record.method());
+    let request = request.map(|body| RequestBody::new(body, method));
     let mut call = pin!(AssertUnwindSafe(async move { service.oneshot(request).await }).catch_unwind());
     let answered = tokio::select! {
         biased;

@@ -70,7 +70,7 @@ fn quick() -> Options {
 
 /// One method for each way a service can behave.
 fn scripted() -> impl Service {
-    tower::service_fn(|request: Request<Incoming>| async move {
+    tower::service_fn(|request: Request<RequestBody>| async move {
         let body = match request.uri().path() {
             "/t.T/Hang" | "/testgate.v1.TestExecutionService/WaitExecution" => std::future::pending().await,
             "/t.T/Slow" => {
@@ -268,7 +268,7 @@ async fn a_call_under_way_finishes_in_the_drain() {
     let begun = Arc::new(tokio::sync::Notify::new());
     let (lifecycle, of_call) = (Lifecycle::new(), Arc::clone(&begun));
     let of_service = lifecycle.clone();
-    let service = tower::service_fn(move |_request: Request<Incoming>| {
+    let service = tower::service_fn(move |_request: Request<RequestBody>| {
         of_call.notify_one();
         let draining = of_service.draining();
         async move {

@@ -59,7 +59,7 @@ pub(super) async fn run(inner: Arc<Inner>, managed: Arc<Managed>) {
             && let Some((due, name)) = managed.queue.pop_due(Instant::now())
         {
             if inner.begin_poll(&name, due) {
-                polls.push(poll(&inner, name));
+                polls.push(poll(&inner, &managed, name, due));
             }
         }
         let room = polls.len() < CONCURRENCY;
@@ -78,12 +78,13 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-async fn poll(inner: &Arc<Inner>, name: ExecutionName) -> ExecutionName {
+async fn poll(inner: &Arc<Inner>, managed: &Managed, name: ExecutionName, due: Instant) -> ExecutionName {
     let call =
         Call { deadline: Instant::now() + PATIENCE, priority: Priority::Followed, caller: Arc::from("") };
     if let Err(error) = inner.read(&name, &call).await {
         tracing::debug!(execution = %name, %error, "poll failed");
     }
+    managed.setup.metrics.polled(due.elapsed());
     name
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Published;
 use super::subscription::Subscriber;
 use crate::backend::BackendError;
-use crate::model::{Clock, Execution, ExecutionName, TestName, Timestamp};
+use crate::model::{BackendId, Clock, Execution, ExecutionName, State, TestName, Timestamp};
 use crate::store::{ChangeRow, Changes, Record, Store, TOMBSTONES};
 
 /// How long a state stays in memory, and a watched execution stays followed, after the last one left.
@@ -187,6 +187,13 @@ impl Table {
             if entry.followed_since.is_some() && !entry.record.execution.is_done() && chosen(name) {
                 entry.idle_since = now;
             }
+        }
+    }
+
+    /// Tells of each execution that is followed.
+    pub(super) fn count_followed(&self, now: Instant, mut each: impl FnMut(&BackendId, State)) {
+        for (name, entry) in self.entries.iter().filter(|(_, entry)| entry.is_followed(now)) {
+            each(&name.backend, entry.record.execution.state);
         }
     }
 
@@ -370,7 +377,6 @@ impl Table {
 mod tests {
     use super::super::subscription::Selection;
     use super::*;
-    use crate::model::{Clock, Execution, State};
 
     fn table() -> Table {
         Table::new(Changes::default(), Clock::system())

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use testgate::backend::Backend;
+use testgate::backend::Shared;
 use testgate::backend::connect::Connect;
-use testgate::backend::http::HttpClients;
-use testgate::backend::quota::QuotaRegistry;
 use testgate::config::backend::{AwsConfig, ConnectConfig, SystemConfig};
+use testgate::metrics::Metrics;
 use testgate::model::Clock;
 use testgate::sandbox::connect::DEFAULT_INSTANCE_ID;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,8 +73,7 @@ async fn region_endpoint_and_container_credentials_come_from_the_environment() {
 async fn probes_with_what_the_environment_says() {
     let connect = ConnectConfig { aws: AwsConfig::default(), instance_id: DEFAULT_INSTANCE_ID.into() };
     let config = config("connect", SystemConfig::Connect(connect.clone()));
-    let (http, quota) = (HttpClients::default(), QuotaRegistry::default());
-    let backend = Connect::new(&config, &connect, &http, &quota, Clock::system());
+    let backend = Connect::new(&config, &connect, &Shared::new(Clock::system(), Metrics::new()));
     // The credentials are asked for once, whatever the number of calls.
     for _ in 0..3 {
         backend.probe(&call()).await.unwrap();

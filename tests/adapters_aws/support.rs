@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use testgate::backend::Shared;
 use testgate::backend::connect::Connect;
-use testgate::backend::http::HttpClients;
 use testgate::backend::lex::Lex;
-use testgate::backend::quota::QuotaRegistry;
 use testgate::backend::{Backend, Call, PageRequest, Priority, StartIntent, StartOptions, Started, Target};
 use testgate::config::backend::{
     AwsConfig, BackendConfig, ConnectConfig, LexConfig, StaticCredentials, SystemConfig,
 };
+use testgate::metrics::Metrics;
 use testgate::model::LexStartOptions;
 use testgate::model::{BackendId, Clock, ExecutionId, Labels, LexApiMode, Observation, TestId, Timestamp};
 use testgate::sandbox::clock::Clock as SandboxClock;
@@ -72,7 +72,7 @@ pub(crate) fn connect_at(url: &str, clock: Clock) -> Connect {
     let aws = aws(url, connect::DEFAULT_REGION);
     let connect = ConnectConfig { aws, instance_id: connect::DEFAULT_INSTANCE_ID.into() };
     let config = config("connect", SystemConfig::Connect(connect.clone()));
-    Connect::new(&config, &connect, &HttpClients::default(), &QuotaRegistry::default(), clock)
+    Connect::new(&config, &connect, &Shared::new(clock, Metrics::new()))
 }
 
 pub(crate) fn lex_at(url: &str, clock: Clock) -> Lex {
@@ -86,7 +86,7 @@ pub(crate) fn lex_at(url: &str, clock: Clock) -> Lex {
     };
     let lex = LexConfig { aws: aws(url, lex::DEFAULT_REGION), start_defaults };
     let config = config("lex", SystemConfig::Lex(lex.clone()));
-    Lex::new(&config, &lex, &HttpClients::default(), &QuotaRegistry::default(), clock)
+    Lex::new(&config, &lex, &Shared::new(clock, Metrics::new()))
 }
 
 pub(crate) fn call() -> Call {

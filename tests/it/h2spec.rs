@@ -7,8 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use testgate::server::Options;
+use testgate::server::{Options, RequestBody};
 use tokio::process::Command;
 
 use crate::listener::{Listening, tool};
@@ -44,7 +43,7 @@ const SECONDS_A_CASE: &str = "30";
 const WHOLE: Duration = Duration::from_secs(600);
 
 /// Reads the request to its end, so that streams stay open as long as their client wants, then answers with data.
-async fn answer(request: Request<Incoming>) -> Result<Response<tonic::body::Body>, Infallible> {
+async fn answer(request: Request<RequestBody>) -> Result<Response<tonic::body::Body>, Infallible> {
     drop(request.into_body().collect().await);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());

@@ -16,6 +16,7 @@ mod health;
 mod input;
 mod listener;
 mod lists;
+mod metrics;
 mod place;
 mod polling;
 mod process;

@@ -1,5 +1,6 @@
 //! A gateway in front of a sandbox, both on ports of their own, and a client.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,6 +15,8 @@ use testgate::proto::v1::execution::State;
 use testgate::proto::v1::test_execution_service_client::TestExecutionServiceClient;
 use testgate::proto::v1::watch_executions_response::Event;
 use testgate::sandbox::Sandbox;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -214,4 +217,23 @@ pub fn told(status: &Status) -> (Code, String) {
 pub fn blamed(status: &Status) -> Vec<String> {
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     violations.into_iter().map(|violation| violation.field).collect()
+}
+
+/// One request to a gateway's admin port: status and body.
+pub async fn admin(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, String) {
+    admin_at(gateway.admin_address().unwrap(), method, target, body).await
+}
+
+/// As [`admin`], at an address.
+pub async fn admin_at(address: SocketAddr, method: &str, target: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }

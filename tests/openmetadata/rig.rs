@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testgate::backend::http::HttpClients;
+use testgate::backend::Shared;
 use testgate::backend::openmetadata::OpenMetadata;
-use testgate::backend::quota::QuotaRegistry;
 use testgate::backend::{
     Backend, BackendError, Call, PageRequest, Priority, StartIntent, StartOptions, Started, Target,
 };
 use testgate::config::backend::{ApiStyle, BackendConfig, OpenMetadataConfig, SecretSource, SystemConfig};
+use testgate::metrics::Metrics;
 use testgate::model::{BackendId, Clock, ExecutionId, Labels, Observation, TestId, Timestamp};
 use testgate::sandbox::clock::Clock as SandboxClock;
 use testgate::sandbox::fault::{Fault, FaultKind};
@@ -78,13 +78,7 @@ impl Rig {
             let clock = Arc::clone(&clock);
             Clock::from_fn(move || moment(clock.now_ms()))
         };
-        let backend = OpenMetadata::new(
-            &config,
-            &openmetadata,
-            &HttpClients::default(),
-            &QuotaRegistry::default(),
-            gateway,
-        );
+        let backend = OpenMetadata::new(&config, &openmetadata, &Shared::new(gateway, Metrics::new()));
         Self { sandbox, backend, clock }
     }
 

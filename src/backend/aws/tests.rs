@@ -36,7 +36,8 @@ async fn run(upstream: &Upstream, path: &str) -> Result<(), BackendError> {
     let http = clients.get(None, Proxy::Never);
     let clock = Clock::from_fn(|| time::macros::datetime!(2026-11-21 06:00:00 UTC));
     let quota = Arc::new(QuotaGroup::new("test", 100.0));
-    let engine = Engine::new("connect", http, quota, Duration::from_secs(5), 1000, clock.clone());
+    let metrics = crate::metrics::Metrics::new().backend("b");
+    let engine = Engine::new("connect", http, quota, Duration::from_secs(5), 1000, clock.clone(), metrics);
     let aws = Aws::new(&CONNECT, config(&upstream.url()), clients, None, clock);
     engine.call(&aws, &GET, &outgoing(path), &call(), |_| Ok(())).await
 }

@@ -41,7 +41,9 @@ struct Outcome {
 
 fn engine(clock: Clock) -> Engine {
     let http = HttpClients::default().get(None, Proxy::Never);
-    Engine::new("thing", http, Arc::new(QuotaGroup::new("test", 100.0)), Duration::from_secs(5), 1000, clock)
+    let quota = Arc::new(QuotaGroup::new("test", 100.0));
+    let metrics = crate::metrics::Metrics::new().backend("b");
+    Engine::new("thing", http, quota, Duration::from_secs(5), 1000, clock, metrics)
 }
 
 fn outgoing() -> Outgoing {

@@ -7,11 +7,10 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use prost::Message;
 use prost_types::Any;
 use testgate::proto::codec::Codec;
-use testgate::server::{Deadline, GrpcOnly, Service};
+use testgate::server::{Deadline, GrpcOnly, RequestBody, Service};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::server::Grpc;
@@ -25,7 +24,7 @@ const PACKAGE: &str = "connectrpc.conformance.v1";
 
 /// The service; messages over the limit are refused.
 pub(super) fn service(receive_limit: u32) -> impl Service {
-    GrpcOnly::new(tower::service_fn(move |request: http::Request<Incoming>| async move {
+    GrpcOnly::new(tower::service_fn(move |request: http::Request<RequestBody>| async move {
         let limit = (receive_limit > 0).then_some(receive_limit as usize);
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let reply = match method.as_str() {
