@@ -1,5 +1,6 @@
 //! The composition root: builds the parts, starts them in order, and takes them down again.
 
+mod access;
 mod banner;
 mod health;
 mod probe;
@@ -16,7 +17,7 @@ pub use probe::{ProbedBackend, probe};
 pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
 
 use crate::backend::{Shared, registry};
-use crate::config::{Config, Overrides, Problem, ServerConfig, StorePath};
+use crate::config::{Config, Overrides, Problem, StorePath};
 use crate::grpc;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Timestamp};
@@ -138,8 +139,9 @@ impl Gateway {
     ) -> anyhow::Result<Self> {
         let lifecycle = Lifecycle::new();
         let tasks = Tasks::new();
+        let guard = access::Guard::start(&config, &clock, &tasks)?;
         let metrics = Metrics::new();
-        let listeners = listeners(inherited, &config.server).await?;
+        let listeners = listeners(inherited, &config).await?;
         let addresses = listeners.iter().map(|bound| bound.address().clone()).collect();
 
         let location = match &config.store.path {
@@ -168,7 +170,7 @@ impl Gateway {
             ),
             None => None,
         };
-        let server = spawn_server(listeners, routes, &config, &lifecycle, &tasks, &metrics);
+        let server = spawn_server(listeners, routes, &config, guard, &lifecycle, &tasks, &metrics);
         lifecycle.serve();
         tasks.spawn(
             "health",
@@ -235,9 +237,9 @@ impl Gateway {
 }
 
 /// The sockets to serve on.
-async fn listeners(inherited: Vec<Bound>, server: &ServerConfig) -> anyhow::Result<Vec<Bound>> {
+async fn listeners(inherited: Vec<Bound>, config: &Config) -> anyhow::Result<Vec<Bound>> {
     for bound in &inherited {
-        if let Some(problem) = server.exposure(bound.address()) {
+        if let Some(problem) = config.exposure(bound.address()) {
             anyhow::bail!("the service manager's socket {problem}");
         }
     }
@@ -245,7 +247,7 @@ async fn listeners(inherited: Vec<Bound>, server: &ServerConfig) -> anyhow::Resu
         return Ok(inherited);
     }
     let mut listeners = Vec::new();
-    for address in &server.listen {
+    for address in &config.server.listen {
         listeners.push(server::bind(address).await?);
     }
     Ok(listeners)
@@ -271,6 +273,7 @@ fn spawn_server(
     listeners: Vec<Bound>,
     routes: tonic::service::Routes,
     config: &Config,
+    guard: access::Guard,
     lifecycle: &Lifecycle,
     tasks: &Tasks,
     metrics: &Metrics,
@@ -280,6 +283,8 @@ fn spawn_server(
         max_connection_age: config.server.max_connection_age,
         drain_timeout: config.server.drain_timeout,
         metrics: metrics.clone(),
+        auth: guard.auth,
+        tls: guard.tls,
         ..server::Options::default()
     };
     let (ended, server) = tokio::sync::oneshot::channel();
@@ -301,7 +306,8 @@ fn routes(
 ) -> anyhow::Result<(tonic::service::Routes, tonic_health::server::HealthReporter)> {
     let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, epoch, metrics.clone());
     let service = TestExecutionServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let reporter = tonic_health::server::HealthReporter::new();
+    let health = grpc::health(reporter.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)

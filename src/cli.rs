@@ -23,6 +23,7 @@ mod write;
 use std::env;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ struct Cli {
 /// What every command that talks to a gateway accepts.
 #[derive(Debug, Args)]
 struct Global {
-    /// The gateway to talk to: http://HOST:PORT, HOST:PORT or unix:/PATH
+    /// The gateway to talk to: https://HOST:PORT, http://HOST:PORT, HOST:PORT or unix:/PATH
     #[arg(
         long,
         global = true,
@@ -67,6 +68,18 @@ struct Global {
         value_name = "ADDRESS"
     )]
     server: String,
+    /// A file with the bearer token to show; read for each call
+    #[arg(long, global = true, env = "TESTGATE_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Trust these authorities (PEM) instead of the system's; makes HOST:PORT mean https
+    #[arg(long, global = true, env = "TESTGATE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Show this certificate (PEM)
+    #[arg(long, global = true, env = "TESTGATE_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, global = true, env = "TESTGATE_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
     /// How to print data; JSON is the JSON mapping of the contract's messages
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,

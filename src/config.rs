@@ -25,13 +25,16 @@ use std::time::Duration;
 
 use crate::telemetry::LogFormat;
 
+pub mod access;
 pub mod backend;
 mod dump;
+pub mod file;
 mod overrides;
 mod parse;
 mod reader;
 mod value;
 
+pub use access::{AuthConfig, LimitsConfig, TlsConfig};
 pub use backend::BackendConfig;
 pub use overrides::Overrides;
 
@@ -48,6 +51,10 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[store]`.
     pub store: StoreConfig,
+    /// `[auth]`; `None` takes everyone as they come.
+    pub auth: Option<AuthConfig>,
+    /// `[limits]`.
+    pub limits: LimitsConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
     /// Every `[[backend]]`, in the file's order.
@@ -71,6 +78,8 @@ pub struct ServerConfig {
     pub allow_plaintext: bool,
     /// Lets addresses other than loopback be served without authentication.
     pub allow_anonymous: bool,
+    /// `[server.tls]`; `None` serves in the clear.
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for ServerConfig {
@@ -83,27 +92,8 @@ impl Default for ServerConfig {
             max_connection_age: Duration::from_secs(30 * 60),
             allow_plaintext: false,
             allow_anonymous: false,
+            tls: None,
         }
-    }
-}
-
-impl ServerConfig {
-    /// What is wrong with serving on an address that other machines reach; `None` where nothing is.
-    pub fn exposure(&self, address: &ListenAddr) -> Option<String> {
-        let missing: Vec<&str> = [
-            ("server.allow_plaintext = true", self.allow_plaintext),
-            ("server.allow_anonymous = true", self.allow_anonymous),
-        ]
-        .into_iter()
-        .filter_map(|(setting, allowed)| (!allowed).then_some(setting))
-        .collect();
-        (!missing.is_empty() && !address.is_local()).then(|| {
-            format!(
-                "{address} is reachable from other machines without TLS or authentication; \
-                 listen on loopback or a unix socket, or set {}",
-                missing.join(" and ")
-            )
-        })
     }
 }
 
@@ -204,7 +194,8 @@ impl Config {
     /// Every problem, in the order of the file's lines.
     pub fn load(path: &Path, flags: &Overrides, env: Env<'_>) -> Result<Self, Vec<Problem>> {
         let whole = |message| vec![Problem { line: None, key: String::new(), message }];
-        let text = read(path).map_err(|error| whole(format!("{}: {error}", path.display())))?;
+        let text = file::read_text(path, MAX_FILE_BYTES)
+            .map_err(|error| whole(format!("{}: {error}", path.display())))?;
         Self::parse(&text, path.parent().unwrap_or(Path::new("")), flags, env)
     }
 
@@ -230,21 +221,33 @@ impl Config {
         Self::parse(text, Path::new(""), flags, env).map(|config| Self { backends, ..config })
     }
 
+    /// What is wrong with serving on an address that other machines reach; `None` where nothing is.
+    pub fn exposure(&self, address: &ListenAddr) -> Option<String> {
+        let Self { server, auth, .. } = self;
+        let missing: Vec<(&str, &str, &str)> = [
+            (server.tls.is_some() || server.allow_plaintext, ("TLS", "[server.tls]", "allow_plaintext")),
+            (auth.is_some() || server.allow_anonymous, ("authentication", "[auth]", "allow_anonymous")),
+        ]
+        .into_iter()
+        .filter_map(|(settled, missing)| (!settled).then_some(missing))
+        .collect();
+        if missing.is_empty() || address.is_local() {
+            return None;
+        }
+        let join = |parts: Vec<String>, word: &str| parts.join(word);
+        let what = join(missing.iter().map(|(what, ..)| (*what).to_owned()).collect(), " or ");
+        let tables = join(missing.iter().map(|(_, table, _)| (*table).to_owned()).collect(), " and ");
+        let consent = join(missing.iter().map(|(.., key)| format!("server.{key} = true")).collect(), " and ");
+        Some(format!(
+            "{address} is reachable from other machines without {what}; add {tables}, \
+             listen on loopback or a unix socket, or set {consent}"
+        ))
+    }
+
     /// The configuration as the admin port shows it: sources of secrets are named, values never.
     pub fn redacted(&self) -> serde_json::Value {
         dump::config(self)
     }
-}
-
-/// Reads the file, refusing one that is no configuration by its size alone.
-fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::other(format!("is larger than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

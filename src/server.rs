@@ -11,8 +11,10 @@ use std::time::Duration;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Tasks, Unfinished};
+use crate::tls::Tls;
 
 mod accept;
 mod access;
@@ -20,6 +22,7 @@ mod body;
 mod connection;
 mod deadline;
 mod gate;
+mod handshake;
 mod jitter;
 mod listen;
 mod messages;
@@ -44,7 +47,11 @@ pub struct Options {
     pub max_connection_age: Duration,
     /// From then to the moment when it is cut.
     pub rotation_grace: Duration,
-    /// How long a new connection may take to say that it speaks HTTP/2.
+    /// Who may call.
+    pub auth: Auth,
+    /// TLS for what comes over TCP; `None` leaves it in the clear.
+    pub tls: Option<Tls>,
+    /// How long a new connection may take to shake hands, and again to say that it speaks HTTP/2.
     pub preface_timeout: Duration,
     /// How often a connection is asked whether it is alive.
     pub ping_interval: Duration,
@@ -70,6 +77,8 @@ impl Default for Options {
             max_connection_age: Duration::from_secs(30 * 60),
             // Longer than a call without a deadline of its own may take.
             rotation_grace: Duration::from_secs(120),
+            auth: Auth::anonymous(),
+            tls: None,
             preface_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
@@ -136,7 +145,13 @@ pub async fn serve<S: Service>(
 ) -> Result<(), Unfinished> {
     let connections = Tasks::new();
     let end_streams = CancellationToken::new();
-    let gate = gate::Gate::new(service, lifecycle.clone(), end_streams.clone(), options.metrics.clone());
+    let gate = gate::Gate::new(
+        service,
+        lifecycle.clone(),
+        options.auth.clone(),
+        end_streams.clone(),
+        options.metrics.clone(),
+    );
     let connector = connection::Connector::new(gate, &options, connections.token());
     let acceptor = Arc::new(accept::Acceptor::new(connector, options.max_connections, connections.clone()));
 

@@ -35,8 +35,8 @@ use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, 
 use crate::metrics;
 use crate::model::id::LooseExecutionName;
 use crate::model::{
-    Artifact, BackendId, BackendInfo, Clock, Condition, ExecutionName, ItemKind, Kind, ResultItem, State,
-    Test, TestName, Timestamp, resource,
+    Artifact, BackendId, BackendInfo, Clock, Condition, ExecutionName, ItemKind, Kind, ResultItem, Scope,
+    State, Test, TestName, Timestamp, resource,
 };
 use crate::store::{Record, Store};
 use crate::tasks::Tasks;
@@ -326,6 +326,14 @@ impl Inner {
             resource_type: resource::BACKEND,
             name: format!("backends/{id}"),
         })
+    }
+
+    /// The backends that lie within a scope, in their order.
+    fn within(&self, scope: &Scope) -> Result<Vec<&Arc<Managed>>, Error> {
+        match &scope.backend {
+            Some(id) => Ok(vec![self.managed(id)?]),
+            None => Ok(self.backends.iter().filter(|managed| scope.reaches(&managed.id)).collect()),
+        }
     }
 
     /// Notes a call's outcome in the backend's health and names the backend in its error.

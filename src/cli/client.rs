@@ -1,8 +1,12 @@
 //! The connection to a gateway, and reading whole lists through it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
 use super::Global;
@@ -25,19 +29,61 @@ const PAGE_SIZE: i32 = 1000;
 /// A connection to a gateway; reconnects by itself for the next call.
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
-    client: TestExecutionServiceClient<Channel>,
+    client: Client,
     timeout: Duration,
+}
+
+/// A client whose calls show who makes them.
+pub(crate) type Client = TestExecutionServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Adds the token of `--token-file`, read anew for each call: whoever gives out tokens replaces them before they end.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer(Option<PathBuf>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(path) = &self.0 {
+            let token = bearer(path).map_err(Status::unauthenticated)?;
+            request.metadata_mut().insert("authorization", token);
+        }
+        Ok(request)
+    }
+}
+
+fn bearer(path: &Path) -> Result<MetadataValue<Ascii>, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("--token-file {shown}: {error}"))?;
+    // Where a file holds an old and a new token, the last one is the new one.
+    let token = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let token = token.ok_or_else(|| format!("--token-file {shown} is empty"))?;
+    let mut value: MetadataValue<Ascii> =
+        format!("Bearer {token}").parse().map_err(|_| format!("--token-file {shown} holds no token"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl Gateway {
     /// Connects at once, so that a wrong address shows before anything else happens.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
-        let address = address(&global.server)?;
-        let endpoint = Endpoint::from_shared(address.clone())
+        let secured = global.ca_file.is_some() || global.cert_file.is_some();
+        let address = address(&global.server, secured)?;
+        let bearer = Bearer(global.token_file.clone());
+        if let Some(path) = &bearer.0 {
+            self::bearer(path).map_err(Failure::Usage)?;
+            if goes_in_the_clear(&address) {
+                note(format!("warning: the token goes to {address} in the clear; https would hide it"));
+            }
+        }
+        let mut endpoint = Endpoint::from_shared(address.clone())
             .map_err(|error| Failure::Usage(format!("--server {}: {error}", global.server)))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_while_idle(true);
+        if address.starts_with("https:") {
+            endpoint = endpoint
+                .tls_config(tls(global)?)
+                .map_err(|error| Failure::Usage(format!("TLS can't be set up: {}", root_cause(&error))))?;
+        }
         let channel = endpoint.connect().await.map_err(|error| {
             Failure::Trouble(format!(
                 "can't reach the gateway at {address}: {}; hint: `testgate serve --sandbox` starts one, --server \
@@ -45,11 +91,12 @@ impl Gateway {
                 root_cause(&error)
             ))
         })?;
-        Ok(Self { client: TestExecutionServiceClient::new(channel), timeout: global.request_timeout })
+        let client = TestExecutionServiceClient::with_interceptor(channel, bearer);
+        Ok(Self { client, timeout: global.request_timeout })
     }
 
     /// A client for one call.
-    pub(crate) fn client(&self) -> TestExecutionServiceClient<Channel> {
+    pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
@@ -74,15 +121,41 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// The address as a URI: a bare `host:port` is plain HTTP.
-fn address(server: &str) -> Result<String, Failure> {
+fn tls(global: &Global) -> Result<ClientTlsConfig, Failure> {
+    let read = |flag: &str, path: &Path| {
+        std::fs::read(path).map_err(|error| Failure::Usage(format!("{flag} {}: {error}", path.display())))
+    };
+    let mut tls = match &global.ca_file {
+        Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    if let (Some(certificate), Some(key)) = (&global.cert_file, &global.key_file) {
+        tls = tls.identity(Identity::from_pem(read("--cert-file", certificate)?, read("--key-file", key)?));
+    }
+    Ok(tls)
+}
+
+/// Whether others could read what is sent to an address.
+fn goes_in_the_clear(address: &str) -> bool {
+    let Ok(uri) = address.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    uri.scheme_str() == Some("http") && !is_local
+}
+
+/// The address as a URI: a bare `host:port` is plain HTTP, unless something is named that only TLS has a use for.
+fn address(server: &str, secured: bool) -> Result<String, Failure> {
     match server.split_once("://") {
-        Some(("http" | "unix", _)) => Ok(server.to_owned()),
+        Some(("http" | "unix", _)) if secured => Err(Failure::Usage(format!(
+            "--server {server} is in the clear: --ca-file and --cert-file go with https://"
+        ))),
+        Some(("http" | "https" | "unix", _)) => Ok(server.to_owned()),
         Some((scheme, _)) => Err(Failure::Usage(format!(
-            "--server {server}: scheme {scheme} is not supported, only http and unix"
+            "--server {server}: scheme {scheme} is not supported, only https, http and unix"
         ))),
         None if server.starts_with("unix:") => Ok(server.to_owned()),
         None if server.is_empty() => Err(Failure::Usage("--server is empty".into())),
+        None if secured => Ok(format!("https://{server}")),
         None => Ok(format!("http://{server}")),
     }
 }
@@ -192,11 +265,33 @@ mod tests {
 
     #[test]
     fn addresses_are_http_or_unix() {
-        assert_eq!(address("http://h:1").unwrap(), "http://h:1");
-        assert_eq!(address("h:1").unwrap(), "http://h:1");
-        assert_eq!(address("unix:/run/t.sock").unwrap(), "unix:/run/t.sock");
-        for wrong in ["https://h", "", "ftp://h"] {
-            assert!(matches!(address(wrong), Err(Failure::Usage(_))), "{wrong}");
+        assert_eq!(address("http://h:1", false).unwrap(), "http://h:1");
+        assert_eq!(address("https://h:1", false).unwrap(), "https://h:1");
+        assert_eq!(address("h:1", false).unwrap(), "http://h:1");
+        assert_eq!(address("h:1", true).unwrap(), "https://h:1");
+        assert_eq!(address("unix:/run/t.sock", false).unwrap(), "unix:/run/t.sock");
+        for (wrong, secured) in [("", false), ("ftp://h", false), ("http://h:1", true)] {
+            assert!(matches!(address(wrong, secured), Err(Failure::Usage(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_token_goes_in_the_clear_only_over_http_to_elsewhere() {
+        assert!(goes_in_the_clear("http://gateway.example:50051"));
+        for hidden in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "https://h:1", "unix:/s"]
+        {
+            assert!(!goes_in_the_clear(hidden), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn the_last_token_of_a_file_is_shown_and_nothing_else_ever() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "old\nnew\n\n").unwrap();
+        let token = bearer(file.path()).unwrap();
+        assert_eq!(token.to_str().unwrap(), "Bearer new");
+        assert!(!format!("{token:?}").contains("new"));
+        std::fs::write(file.path(), "can\0ary").unwrap();
+        assert!(!bearer(file.path()).unwrap_err().contains("ary"));
     }
 }

@@ -107,7 +107,7 @@ pub struct OpenMetadataConfig {
 }
 
 /// Where a secret comes from. It never stands in the file itself.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum SecretSource {
     /// An environment variable.
     Env(String),

@@ -2,22 +2,27 @@
 
 use serde_json::{Value, json};
 
+use super::access::{
+    AuthConfig, ClientCa, GrantConfig, IssuerConfig, KeySource, Role, TlsConfig, TokenConfig,
+};
 use super::backend::{
     ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, OpenMetadataConfig, SecretSource,
     SystemConfig,
 };
 use super::value::spell_duration;
-use super::{Config, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
+use super::{Config, LimitsConfig, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
 use crate::model::{LexApiMode, LexModality, LexStartOptions};
 
 /// What stands for a value that is set and not shown.
 const REDACTED: &str = "(redacted)";
 
 pub(super) fn config(config: &Config) -> Value {
-    let Config { server, store, telemetry, backends } = config;
+    let Config { server, store, auth, limits, telemetry, backends } = config;
     json!({
         "server": self::server(server),
         "store": self::store(store),
+        "auth": auth.as_ref().map(self::auth),
+        "limits": self::limits(limits),
         "telemetry": self::telemetry(telemetry),
         "backend": backends.iter().map(backend).collect::<Vec<_>>(),
     })
@@ -32,6 +37,7 @@ fn server(server: &ServerConfig) -> Value {
         max_connection_age,
         allow_plaintext,
         allow_anonymous,
+        tls,
     } = server;
     json!({
         "listen": listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -41,7 +47,76 @@ fn server(server: &ServerConfig) -> Value {
         "max_connection_age": spell_duration(*max_connection_age),
         "allow_plaintext": allow_plaintext,
         "allow_anonymous": allow_anonymous,
+        "tls": tls.as_ref().map(self::tls),
     })
+}
+
+fn tls(tls: &TlsConfig) -> Value {
+    let TlsConfig { cert_file, key_file, clients } = tls;
+    let (ca_file, client_auth) = match clients {
+        Some(ClientCa { ca_file, required }) => {
+            (Some(ca_file), if *required { "required" } else { "optional" })
+        }
+        None => (None, "off"),
+    };
+    json!({
+        "cert_file": cert_file.display().to_string(),
+        "key_file": key_file.display().to_string(),
+        "client_ca_file": ca_file.map(|path| path.display().to_string()),
+        "client_auth": client_auth,
+    })
+}
+
+fn auth(auth: &AuthConfig) -> Value {
+    let AuthConfig { tokens, issuers, grants } = auth;
+    json!({
+        "token": tokens.iter().map(token).collect::<Vec<_>>(),
+        "jwt": issuers.iter().map(issuer).collect::<Vec<_>>(),
+        "grant": grants.iter().map(grant).collect::<Vec<_>>(),
+    })
+}
+
+fn token(token: &TokenConfig) -> Value {
+    let TokenConfig { subject, source } = token;
+    let (key, value) = secret(source);
+    json!({ "subject": subject, key: value })
+}
+
+fn issuer(issuer: &IssuerConfig) -> Value {
+    let IssuerConfig { issuer, audiences, keys } = issuer;
+    let (key, place, ca_file) = match keys {
+        KeySource::Url { url, ca_file } => ("jwks_url", json!(url), ca_file.as_ref()),
+        KeySource::File(path) => ("jwks_file", json!(path.display().to_string()), None),
+    };
+    json!({ "issuer": issuer, "audience": audiences, key: place, "ca_file": ca_file.map(|path| path.display().to_string()) })
+}
+
+fn grant(grant: &GrantConfig) -> Value {
+    let GrantConfig { subjects, role, backends, transcripts } = grant;
+    let role = match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+    };
+    json!({ "subjects": subjects, "role": role, "backends": backends, "transcripts": transcripts })
+}
+
+fn limits(limits: &LimitsConfig) -> Value {
+    let LimitsConfig { requests_per_second, concurrent_streams, watched_names, starts_in_flight } = limits;
+    json!({
+        "requests_per_second": requests_per_second,
+        "concurrent_streams": concurrent_streams,
+        "watched_names": watched_names,
+        "starts_in_flight": starts_in_flight,
+    })
+}
+
+/// The key that names a secret's place, and the place.
+fn secret(source: &SecretSource) -> (&'static str, Value) {
+    match source {
+        SecretSource::Env(name) => ("token_env", json!(name)),
+        SecretSource::File(path) => ("token_file", json!(path.display().to_string())),
+        SecretSource::Fixed(_) => ("token", json!(REDACTED)),
+    }
 }
 
 fn store(store: &StoreConfig) -> Value {
@@ -106,12 +181,7 @@ fn system(system: &SystemConfig) -> (&'static str, Value) {
             ("amazon-lex-v2", dump)
         }
         SystemConfig::OpenMetadata(OpenMetadataConfig { base_url, token, api, settle_time }) => {
-            let (key, value) = match token {
-                None => ("token", Value::Null),
-                Some(SecretSource::Env(name)) => ("token_env", json!(name)),
-                Some(SecretSource::File(path)) => ("token_file", json!(path.display().to_string())),
-                Some(SecretSource::Fixed(_)) => ("token", json!(REDACTED)),
-            };
+            let (key, value) = token.as_ref().map_or(("token", Value::Null), secret);
             let api = match api {
                 ApiStyle::Auto => "auto",
                 ApiStyle::Documented => "documented",

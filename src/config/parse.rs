@@ -13,6 +13,7 @@ use super::value::{
 use super::{Config, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
 use crate::telemetry::{self, LogFormat};
 
+mod access;
 mod backend;
 
 pub(super) fn config(
@@ -37,17 +38,19 @@ pub(super) fn config(
     }
 
     let root = Section::root(&report, document.get_ref());
-    root.unsupported(&["auth", "limits"]);
-    let (server, listen_lines) = root.table("server").map_or_else(Default::default, server);
+    let (server, listen_lines) =
+        root.table("server").map_or_else(Default::default, |section| server(section, folder));
+    let auth = root.table("auth").map(|section| access::auth(section, folder));
+    let limits = root.table("limits").map_or_else(Default::default, access::limits);
     let (store, store_named) =
         root.table("store").map_or_else(Default::default, |section| store(section, folder));
     let telemetry = root.table("telemetry").map_or_else(Default::default, telemetry_section);
     let backends = backend::backends(root.tables("backend"), folder);
     root.finish(|_| None);
 
-    let mut config = Config { server, store, telemetry, backends };
+    let mut config = Config { server, store, auth, limits, telemetry, backends };
     let applied = flags.apply(&mut config, env, &report);
-    check_exposure(&config.server, &listen_lines, applied.listen, &report);
+    check_exposure(&config, &listen_lines, applied.listen, &report);
     check_duplicates(&config.server, &listen_lines, applied.listen, &report);
     if !store_named && !applied.store {
         match default_store(env) {
@@ -65,9 +68,8 @@ pub(super) fn config(
 }
 
 /// `[server]`, with the line of each address.
-fn server(section: Section<'_>) -> (ServerConfig, Vec<usize>) {
+fn server(section: Section<'_>, folder: &Path) -> (ServerConfig, Vec<usize>) {
     let default = ServerConfig::default();
-    section.unsupported(&["tls"]);
     let mut addresses = Vec::new();
     let mut lines = Vec::new();
     for one in section.strings("listen") {
@@ -91,6 +93,7 @@ fn server(section: Section<'_>) -> (ServerConfig, Vec<usize>) {
             .unwrap_or(default.max_connection_age),
         allow_plaintext: section.boolean("allow_plaintext").unwrap_or(default.allow_plaintext),
         allow_anonymous: section.boolean("allow_anonymous").unwrap_or(default.allow_anonymous),
+        tls: section.table("tls").and_then(|section| access::tls(section, folder)),
     };
     section.finish(|_| None);
     (server, lines)
@@ -130,10 +133,10 @@ fn place(lines: &[usize], source: Option<&'static str>, index: usize) -> (Option
     }
 }
 
-/// Without TLS and authentication, only this machine may connect unless the file says otherwise.
-fn check_exposure(server: &ServerConfig, lines: &[usize], source: Option<&'static str>, report: &Report<'_>) {
-    for (index, address) in server.listen.iter().enumerate() {
-        if let Some(message) = server.exposure(address) {
+/// Without TLS or without authentication, only this machine may connect unless the file says otherwise.
+fn check_exposure(config: &Config, lines: &[usize], source: Option<&'static str>, report: &Report<'_>) {
+    for (index, address) in config.server.listen.iter().enumerate() {
+        if let Some(message) = config.exposure(address) {
             let (line, key) = place(lines, source, index);
             report.push(line, key, message);
         }

@@ -6,10 +6,11 @@ use super::error::Failure;
 use super::page::{binding, fitting};
 use super::validate::Violations;
 use super::{Context, Inner};
+use crate::auth::Right;
 use crate::backend::Priority;
 use crate::model::filter::{Filter, Schema};
 use crate::model::status::cut;
-use crate::model::{TestName, id};
+use crate::model::{Scope, TestName, id};
 use crate::proto::{convert, v1};
 use crate::tracker::TestsQuery;
 
@@ -29,7 +30,8 @@ impl Inner {
         violations.finish()?;
         let bound = binding(context, "ListBackends", &[]);
         let from: usize = self.open(&bound, &request.page_token)?.unwrap_or_default();
-        let all = self.tracker.backends();
+        let mut all = self.tracker.backends();
+        all.retain(|(info, _)| context.caller.may(Right::Read, &info.id));
         let mut backends: Vec<_> = all
             .iter()
             .skip(from)
@@ -44,11 +46,13 @@ impl Inner {
 
     pub(super) fn get_backend(
         &self,
+        context: &Context,
         request: &v1::GetBackendRequest,
     ) -> Result<v1::GetBackendResponse, Failure> {
         let mut violations = Violations::new();
         let id = violations.name("name", id::parse_backend(&request.name));
         let id = violations.finish_with(id)?;
+        context.permit(Right::Read, &id)?;
         let (info, health) = self.tracker.backend(&id)?;
         let backend = convert::backend(&info, health.condition.as_ref(), health.probe_time);
         Ok(v1::GetBackendResponse { backend: Some(backend) })
@@ -62,11 +66,11 @@ impl Inner {
         let mut violations = Violations::new();
         let backend = violations.name("parent", id::parse_backend_parent(&request.parent));
         let page_size = violations.page_size(request.page_size);
-        let backend = violations.finish_with(backend)?;
+        let scope = context.permit_scope(self, Scope::of_backend(violations.finish_with(backend)?))?;
         let filter = parse_filter(&request.filter, Schema::Tests)?;
         let bound = binding(context, "ListTests", &[&request.parent, &request.filter]);
         let position = self.open_position(&bound, &request.page_token)?;
-        let query = TestsQuery { backend, filter, page_size: page_size.min(MAX_TESTS), position };
+        let query = TestsQuery { scope, filter, page_size: page_size.min(MAX_TESTS), position };
         let page = self.tracker.list_tests(&query, &context.call(Priority::Read)).await?;
         let tests = page
             .tests
@@ -96,9 +100,20 @@ impl Inner {
         let mut violations = Violations::new();
         let name = violations.name("name", TestName::parse(&request.name));
         let name = violations.finish_with(name)?;
+        context.permit(Right::Read, &name.backend)?;
         let test = self.tracker.test(&name, &context.call(Priority::Read)).await?;
-        Ok(v1::GetTestResponse { test: Some(convert::test(&name, &test)) })
+        let mut test = convert::test(&name, &test);
+        if !context.caller.may(Right::Transcripts, &name.backend) {
+            hide(&mut test.payload_json, &mut test.payload_omitted);
+        }
+        Ok(v1::GetTestResponse { test: Some(test) })
     }
+}
+
+/// Leaves out a payload that the caller may not see, and says so.
+pub(super) fn hide(payload: &mut String, omitted: &mut bool) {
+    *omitted |= !payload.is_empty();
+    payload.clear();
 }
 
 /// Parses a filter; an empty one selects all.

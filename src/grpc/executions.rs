@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::backends::parse_filter;
+use super::backends::{hide, parse_filter};
 use super::error::Failure;
 use super::page::{PartPosition, binding, fitting};
 use super::validate::Violations;
 use super::{Context, Inner};
+use crate::auth::Right;
 use crate::backend::{PageRequest, Priority};
 use crate::model::filter::Schema;
 use crate::model::id::LooseExecutionName;
@@ -28,6 +29,7 @@ impl Inner {
         let name = violations.name("name", LooseExecutionName::parse(&request.name));
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         let name = violations.finish_with(name)?;
+        context.permit(Right::Read, &name.backend)?;
         let execution = self.tracker.execution(&name, max_staleness, &context.call(Priority::Read)).await?;
         Ok(encoded::GetExecutionResponse { execution: execution.encoded() })
     }
@@ -41,6 +43,9 @@ impl Inner {
         let names = violations.names("names", &request.names, ExecutionName::parse);
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         violations.finish()?;
+        for name in &names {
+            context.permit(Right::Read, &name.backend)?;
+        }
         let executions =
             self.tracker.executions(&names, max_staleness, &context.call(Priority::Read)).await?;
         let executions: Vec<_> = executions.iter().map(|execution| execution.encoded()).collect();
@@ -58,7 +63,7 @@ impl Inner {
         let mut violations = Violations::new();
         let scope = violations.name("parent", Scope::parse(&request.parent));
         let page_size = violations.page_size(request.page_size);
-        let scope = violations.finish_with(scope)?;
+        let scope = context.permit_scope(self, violations.finish_with(scope)?)?;
         let filter = parse_filter(&request.filter, Schema::Executions)?;
         let bound = binding(context, "ListExecutions", &[&request.parent, &request.filter]);
         let position = self.open_position(&bound, &request.page_token)?;
@@ -82,6 +87,8 @@ impl Inner {
         let kind =
             violations.check("kind", convert::item_kind(request.kind).map_err(|error| error.to_string()));
         let (name, kind) = violations.finish_with(name.zip(kind))?;
+        context.permit(Right::Read, &name.backend)?;
+        let shows_payloads = context.caller.may(Right::Transcripts, &name.backend);
         let filter = parse_filter(&request.filter, Schema::Items)?;
         let kind_text = request.kind.to_string();
         let bound = binding(context, "ListResultItems", &[&request.parent, &kind_text, &request.filter]);
@@ -95,7 +102,11 @@ impl Inner {
             .skip(sent)
             .map(|item| {
                 let matches = filter.as_ref().is_none_or(|filter| filter.matches(item));
-                (matches, convert::result_item(&name, item))
+                let mut item = convert::result_item(&name, item);
+                if !shows_payloads {
+                    hide(&mut item.payload_json, &mut item.payload_omitted);
+                }
+                (matches, item)
             })
             .collect();
         let fits = fitting_rows(&rows);
@@ -118,6 +129,8 @@ impl Inner {
         let name = violations.name("parent", ExecutionName::parse(&request.parent));
         let page_size = violations.page_size(request.page_size);
         let name = violations.finish_with(name)?;
+        context.permit(Right::Read, &name.backend)?;
+        context.permit(Right::Transcripts, &name.backend)?;
         let bound = binding(context, "ListArtifacts", &[&request.parent]);
         let from: usize = self.open(&bound, &request.page_token)?.unwrap_or_default();
         let all = self.tracker.artifacts(&name, &context.call(Priority::Read)).await?;

@@ -3,6 +3,7 @@
 use super::error::Failure;
 use super::validate::{MAX_MESSAGE_BYTES, MAX_METRICS, MAX_REASON_BYTES, Violations};
 use super::{Context, Inner};
+use crate::auth::Right;
 use crate::backend::{Priority, Record, StartOptions};
 use crate::model::LexStartOptions;
 use crate::model::{ExecutionName, Kind, Metric, TestName, Verdict};
@@ -26,6 +27,8 @@ impl Inner {
         let labels = violations.labels(request.labels);
         let lex = request.options.map(|Options::Lex(lex)| lex_options(&mut violations, lex));
         let test = violations.finish_with(test)?;
+        context.permit(Right::Write, &test.backend)?;
+        let _counted = context.caller.begin_start()?;
         let (info, _) = self.tracker.backend(&test.backend)?;
         if lex.is_some() && info.kind != Kind::AmazonLexV2 {
             let rule =
@@ -34,7 +37,7 @@ impl Inner {
         }
         let start = StartRequest {
             test,
-            caller: context.caller.clone(),
+            caller: context.caller.subject().clone(),
             request_id: request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             options: StartOptions { lex },
             labels,
@@ -70,9 +73,10 @@ impl Inner {
         violations.request_id(&request.request_id);
         violations.text("reason", &request.reason, MAX_REASON_BYTES);
         let name = violations.finish_with(name)?;
+        context.permit(Right::Write, &name.backend)?;
         let stop = StopRequest {
             name,
-            caller: context.caller.clone(),
+            caller: context.caller.subject().clone(),
             request_id: request.request_id,
             reason: request.reason,
             allow_test_scope: request.allow_test_scope,
@@ -118,6 +122,7 @@ impl Inner {
         let (test, end_time, verdict) = violations.finish_with(
             test.zip(end_time).zip(verdict).map(|((test, end), verdict)| (test, end, verdict)),
         )?;
+        context.permit(Right::Write, &test.backend)?;
         let whole_ms = i64::from(end_time.nanosecond() % 1_000_000);
         let record = Record {
             end_time: end_time - time::Duration::nanoseconds(whole_ms),

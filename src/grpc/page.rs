@@ -29,7 +29,7 @@ pub(super) struct PartPosition {
 
 /// What binds a list's tokens: the caller, the method, and its arguments but `page_size`.
 pub(super) fn binding(context: &Context, method: &str, arguments: &[&str]) -> Bound {
-    arguments.iter().fold(Binding::new(&context.caller, method), Binding::and).finish()
+    arguments.iter().fold(Binding::new(context.caller.subject(), method), Binding::and).finish()
 }
 
 impl Inner {

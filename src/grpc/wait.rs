@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::error::Failure;
 use super::validate::Violations;
 use super::{Context, Inner};
+use crate::auth::Right;
 use crate::backend::{Call, Priority};
 use crate::model::ExecutionName;
 use crate::proto::{encoded, v1};
@@ -31,6 +32,7 @@ impl Inner {
             Duration::ZERO..=MAX_TIMEOUT,
         );
         let name = violations.finish_with(name)?;
+        context.permit(Right::Read, &name.backend)?;
         let wait_until = Instant::now() + timeout;
         let answer_by = context.deadline.map_or(wait_until, |deadline| wait_until.min(deadline - MARGIN));
 

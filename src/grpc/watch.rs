@@ -13,6 +13,7 @@ use super::backends::parse_filter;
 use super::error::Failure;
 use super::validate::{Violations, clamp};
 use super::{Context, Inner};
+use crate::auth::{Held, Right};
 use crate::metrics::OpenStream;
 use crate::model::filter::Schema;
 use crate::model::{Execution, ExecutionName, Scope, Timestamp};
@@ -60,12 +61,17 @@ impl Inner {
         let min_update = violations.duration("min_update_interval", request.min_update_interval.as_ref());
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         violations.finish()?;
+        for name in &names {
+            context.permit(Right::Read, &name.backend)?;
+        }
+        let scope = scope.flatten().map(|scope| context.permit_scope(&self, scope)).transpose()?;
+        let counted = context.caller.open_stream(names.len())?;
         let filter = parse_filter(&request.filter, Schema::Executions)?;
 
         let bound = if by_parent {
-            Binding::watch_parent(&context.caller, &request.parent, &request.filter).finish()
+            Binding::watch_parent(context.caller.subject(), &request.parent, &request.filter).finish()
         } else {
-            Binding::watch_names(&context.caller, request.names.iter().map(String::as_str)).finish()
+            Binding::watch_names(context.caller.subject(), request.names.iter().map(String::as_str)).finish()
         };
         let (resume, reset) = match request.resume_token.as_str() {
             "" => (None, false),
@@ -75,9 +81,9 @@ impl Inner {
                 Err(_) => return Err(Failure::resume_token_invalid()),
             },
         };
-        let parent = scope.flatten().map(|scope| (scope, filter));
+        let parent = scope.map(|scope| (scope, filter));
         let watch_request = WatchRequest { names, parent, resume, reset, max_staleness };
-        let watch = self.tracker.watch(watch_request, &context.caller).await?;
+        let watch = self.tracker.watch(watch_request, context.caller.subject()).await?;
         let heartbeat = clamp(heartbeat.unwrap_or(DEFAULT_HEARTBEAT), MIN_HEARTBEAT..=MAX_HEARTBEAT);
         let (undone, ended_before) = if request.until_done { watch.awaited() } else { (HashSet::new(), 0) };
         let open = self.metrics.watch().open();
@@ -95,6 +101,7 @@ impl Inner {
             sent_at: HashMap::new(),
             phase: Phase::Snapshot,
             watch,
+            _counted: counted,
         };
         Ok(Box::pin(stream::unfold(feed, |mut feed| async move {
             feed.next().await.map(|message| (message, feed))
@@ -119,6 +126,8 @@ struct Feed {
     /// When each execution was last sent; kept only where the caller set a floor.
     sent_at: HashMap<ExecutionName, Instant>,
     phase: Phase,
+    /// Counts among the caller's streams for as long as it is open.
+    _counted: Held,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

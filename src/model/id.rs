@@ -122,6 +122,8 @@ pub struct Scope {
     pub backend: Option<BackendId>,
     /// One test, or all of them.
     pub test: Option<TestId>,
+    /// All of them means all of these, which are what a caller may see; `None` means every one there is.
+    pub visible: Option<Arc<[BackendId]>>,
 }
 
 /// An execution's name whose test may be `-`, as GetExecution takes it for Lex.
@@ -194,6 +196,7 @@ impl Scope {
         let scope = Self {
             backend: if backend == "-" { None } else { Some(BackendId::new(backend)?) },
             test: if test == "-" { None } else { Some(TestId(decode(test)?)) },
+            visible: None,
         };
         if scope.backend.is_none() && scope.test.is_some() {
             return Err(NameError(
@@ -203,10 +206,27 @@ impl Scope {
         Ok(scope)
     }
 
+    /// Everything that is in one backend, or in all of them.
+    pub fn of_backend(backend: Option<BackendId>) -> Self {
+        Self { backend, test: None, visible: None }
+    }
+
+    /// The part of it that lies in these backends.
+    #[must_use]
+    pub fn within(mut self, visible: Option<Arc<[BackendId]>>) -> Self {
+        self.visible = visible;
+        self
+    }
+
+    /// Whether a backend lies within, or something in it does.
+    pub fn reaches(&self, backend: &BackendId) -> bool {
+        self.backend.as_ref().is_none_or(|only| only == backend)
+            && self.visible.as_ref().is_none_or(|visible| visible.contains(backend))
+    }
+
     /// Whether an execution lies within.
     pub fn contains(&self, name: &ExecutionName) -> bool {
-        self.backend.as_ref().is_none_or(|backend| *backend == name.backend)
-            && self.test.as_ref().is_none_or(|test| *test == name.test)
+        self.reaches(&name.backend) && self.test.as_ref().is_none_or(|test| *test == name.test)
     }
 }
 

@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::gate::Gate;
 use super::socket::{Io, Socket};
 use super::stall::StreamExecutor;
-use super::{Options, Service, jitter};
+use super::{Options, Service, handshake, jitter};
+use crate::tls::Tls;
 
 /// What serves every connection.
 pub(super) struct Connector<S> {
     gate: Gate<S>,
     http: http2::Builder<StreamExecutor>,
+    tls: Option<Tls>,
     preface_timeout: Duration,
     write_timeout: Duration,
     max_age: Duration,
@@ -42,6 +44,7 @@ impl<S: Service> Connector<S> {
         Self {
             gate,
             http,
+            tls: options.tls.clone(),
             preface_timeout: options.preface_timeout,
             // Whoever reads nothing for so long has not answered a ping either.
             write_timeout: options.ping_interval + options.ping_timeout,
@@ -53,8 +56,13 @@ impl<S: Service> Connector<S> {
 
     /// Serves a connection until it ends.
     pub(super) async fn serve(&self, io: Io) {
+        let shaken = tokio::select! {
+            shaken = handshake::shake(io, self.tls.as_ref(), self.preface_timeout) => shaken,
+            () = self.drain.cancelled() => return,
+        };
+        let Some((io, peer)) = shaken else { return };
         let (socket, opened) = Socket::new(io, self.preface_timeout, self.write_timeout);
-        let (gate, end_streams) = self.gate.for_connection();
+        let (gate, end_streams) = self.gate.for_connection(peer);
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), gate));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

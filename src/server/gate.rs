@@ -7,7 +7,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -15,16 +16,24 @@ use tower::ServiceExt as _;
 
 use super::access::Record;
 use super::body::GateBody;
+use super::deadline::Deadline;
 use super::messages::RequestBody;
 use super::{Service, deadline, status};
+use crate::auth::{Auth, Caller, Peer};
 use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Phase, panic_message};
+
+/// The health service, which answers for the gateway as a whole to everybody.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The service inside, with the gate around it.
 #[derive(Clone)]
 pub(super) struct Gate<S> {
     service: S,
     lifecycle: Lifecycle,
+    auth: Auth,
+    /// Whose connection this is.
+    peer: Arc<Peer>,
     /// Ends streams, and calls that wait for something to happen.
     end_streams: CancellationToken,
     metrics: Metrics,
@@ -34,16 +43,17 @@ impl<S: Service> Gate<S> {
     pub(super) fn new(
         service: S,
         lifecycle: Lifecycle,
+        auth: Auth,
         end_streams: CancellationToken,
         metrics: Metrics,
     ) -> Self {
-        Self { service, lifecycle, end_streams, metrics }
+        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, metrics }
     }
 
     /// The gate of one connection, and what ends the streams of this connection alone.
-    pub(super) fn for_connection(&self) -> (Self, CancellationToken) {
+    pub(super) fn for_connection(&self, peer: Peer) -> (Self, CancellationToken) {
         let end_streams = self.end_streams.child_token();
-        (Self { end_streams: end_streams.clone(), ..self.clone() }, end_streams)
+        (Self { peer: Arc::new(peer), end_streams: end_streams.clone(), ..self.clone() }, end_streams)
     }
 }
 
@@ -59,7 +69,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
 }
 
 async fn answer<S: Service>(
-    Gate { service, lifecycle, end_streams, metrics }: Gate<S>,
+    Gate { service, lifecycle, auth, peer, end_streams, metrics }: Gate<S>,
     mut request: Request<Incoming>,
 ) -> Response<GateBody> {
     let mut record = Record::start(&request, metrics.rpc());
@@ -75,6 +85,19 @@ async fn answer<S: Service>(
     if let Some(deadline) = deadline {
         request.extensions_mut().insert(deadline);
     }
+    match identify(&auth, &peer, request.headers(), deadline).await {
+        Ok(caller) => {
+            if let Err(exceeded) = caller.admit() {
+                return refuse(status::caller_limit(&exceeded), record);
+            }
+            request.extensions_mut().insert(caller);
+        }
+        // Whoever probes the gateway's health need not be anyone.
+        Err(_) if uri.path().starts_with(HEALTH) => {}
+        Err(refusal) => return refuse(refusal, record),
+    }
+    // What it says is known by now, and is nobody else's business.
+    request.headers_mut().remove(AUTHORIZATION);
 
     let method = Arc::clone(record.method());
     let request = request.map(|body| RequestBody::new(body, method));
@@ -98,6 +121,24 @@ async fn answer<S: Service>(
     };
     record.code = status::complete(response.headers_mut());
     response.map(|body| GateBody::new(body, deadline, end_streams, record))
+}
+
+/// Says who calls, within the call's deadline: to know a token may take a look at its issuer's keys.
+async fn identify(
+    auth: &Auth,
+    peer: &Peer,
+    headers: &HeaderMap,
+    deadline: Option<Deadline>,
+) -> Result<Caller, Status> {
+    if let Some(caller) = auth.recall(peer, headers) {
+        return Ok(caller);
+    }
+    let identified = tokio::select! {
+        biased;
+        identified = auth.identify(peer, headers) => identified,
+        () = deadline::passed(deadline) => return Err(status::deadline_exceeded()),
+    };
+    identified.map_err(|refusal| status::unauthenticated(&refusal))
 }
 
 /// Health and reflection answer in every phase; the rest only where there is something to answer from.

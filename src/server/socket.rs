@@ -10,15 +10,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 
 /// The HTTP/2 preface and the header of the settings that must follow it, in bytes.
 const OPENING: usize = 24 + 9;
 
-/// A connection as it was accepted.
+/// A connection as it was accepted, or with TLS on it.
 #[derive(Debug)]
 pub(super) enum Io {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection that must open in time, gathers what it writes, and fails where nobody reads: keepalive can't
@@ -71,6 +73,7 @@ impl AsyncRead for Socket {
         let read = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if self.deadline.is_none() {
             return read;
@@ -94,6 +97,7 @@ impl AsyncWrite for Socket {
         let wrote = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         self.written(cx, wrote)
     }
@@ -102,6 +106,7 @@ impl AsyncWrite for Socket {
         let flushed = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Io::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
         };
         self.written(cx, flushed)
     }
@@ -110,6 +115,7 @@ impl AsyncWrite for Socket {
         let shut = match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         };
         self.written(cx, shut)
     }

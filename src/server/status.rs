@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::auth::{Exceeded, Refusal};
+
 const DOMAIN: &str = "testgate.dev";
 const GRPC_STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
@@ -26,6 +28,15 @@ pub(super) fn starting() -> Status {
 
 pub(super) fn draining() -> Status {
     retry_later("the gateway is draining", "GATEWAY_DRAINING", Duration::from_millis(500))
+}
+
+pub(super) fn unauthenticated(refusal: &Refusal) -> Status {
+    with_reason(Code::Unauthenticated, refusal.0, "CALLER_UNAUTHENTICATED")
+}
+
+pub(super) fn caller_limit(exceeded: &Exceeded) -> Status {
+    let delay = exceeded.retry_after.unwrap_or(Duration::from_secs(1));
+    retry_after(Code::ResourceExhausted, &exceeded.message, "CALLER_LIMIT_EXCEEDED", delay)
 }
 
 pub(super) fn bad_timeout(rule: &str) -> Status {
@@ -74,10 +85,13 @@ fn info(reason: &str) -> ErrorDetails {
 /// UNAVAILABLE, to be tried again after a while that differs from caller to caller, so that they don't all
 /// come back in the same moment.
 fn retry_later(message: &str, reason: &str, least: Duration) -> Status {
-    let delay = least + super::jitter::up_to(Duration::from_secs(1));
+    retry_after(Code::Unavailable, message, reason, least + super::jitter::up_to(Duration::from_secs(1)))
+}
+
+fn retry_after(code: Code, message: &str, reason: &str, delay: Duration) -> Status {
     let mut details = info(reason);
     details.set_retry_info(Some(delay));
-    let mut status = Status::with_error_details(Code::Unavailable, message, details);
+    let mut status = Status::with_error_details(code, message, details);
     let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     status.metadata_mut().insert(PUSHBACK, millis.into());
     status

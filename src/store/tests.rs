@@ -343,7 +343,7 @@ async fn a_sweep_deletes_what_is_past_its_time_and_nothing_else() {
     assert_eq!((swept.executions, swept.starts), (vec![execution_name("ours")], 1));
     assert!(store.claimed_upstream_ids(&test_name()).unwrap().is_empty());
     assert_eq!(store.start(&start("r").key).unwrap(), None);
-    let left = store.executions_in(&Scope { backend: None, test: None }, None, 10).unwrap();
+    let left = store.executions_in(&Scope::of_backend(None), None, 10).unwrap();
     assert_eq!(ids(&left), ["running"]);
 }
 

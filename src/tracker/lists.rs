@@ -60,8 +60,8 @@ pub struct ExecutionsPage {
 /// A request for a page of tests.
 #[derive(Clone, Debug)]
 pub struct TestsQuery {
-    /// In one backend, or in all.
-    pub backend: Option<BackendId>,
+    /// Where; the test is none of it.
+    pub scope: Scope,
     /// Which of them.
     pub filter: Option<Filter>,
     /// The most that come.
@@ -106,13 +106,9 @@ impl Tracker {
     ) -> Result<ExecutionsPage, Error> {
         let inner = &self.0;
         let page = inner
-            .merge(
-                query.scope.backend.as_ref(),
-                query.page_size,
-                query.position.as_ref(),
-                call,
-                |managed, page, call| inner.executions_part(managed, query, page, call),
-            )
+            .merge(&query.scope, query.page_size, query.position.as_ref(), call, |managed, page, call| {
+                inner.executions_part(managed, query, page, call)
+            })
             .await?;
         Ok(ExecutionsPage { executions: page.items, next: page.next, unreachable: page.unreachable })
     }
@@ -124,13 +120,9 @@ impl Tracker {
     pub async fn list_tests(&self, query: &TestsQuery, call: &Call) -> Result<TestsPage, Error> {
         let inner = &self.0;
         let page = inner
-            .merge(
-                query.backend.as_ref(),
-                query.page_size,
-                query.position.as_ref(),
-                call,
-                |managed, page, call| inner.tests_part(managed, query, page, call),
-            )
+            .merge(&query.scope, query.page_size, query.position.as_ref(), call, |managed, page, call| {
+                inner.tests_part(managed, query, page, call)
+            })
             .await?;
         Ok(TestsPage { tests: page.items, next: page.next, unreachable: page.unreachable })
     }
@@ -141,7 +133,7 @@ impl Inner {
     /// all of them a failing one is named and passed over.
     async fn merge<'a, T, F>(
         &'a self,
-        only: Option<&BackendId>,
+        scope: &Scope,
         page_size: usize,
         position: Option<&ListPosition>,
         call: &Call,
@@ -151,10 +143,8 @@ impl Inner {
         F: Future<Output = Result<Part<T>, Error>> + 'a,
     {
         let mut merged = Merged { items: Vec::new(), next: None, unreachable: Vec::new() };
-        let backends: Vec<&Arc<Managed>> = match only {
-            Some(id) => vec![self.managed(id)?],
-            None => self.backends.iter().collect(),
-        };
+        let only = scope.backend.is_some();
+        let backends = self.within(scope)?;
         // A backend that left the configuration meanwhile ends the list.
         let first = position
             .map_or(Some(0), |position| backends.iter().position(|managed| managed.id == position.backend));
@@ -163,7 +153,7 @@ impl Inner {
         for (at, managed) in backends.iter().enumerate() {
             let page = PageRequest { size: page_size - merged.items.len(), token: upstream.take() };
             let mut call = call.clone();
-            if only.is_none() {
+            if !only {
                 call.deadline = call.deadline.min(Instant::now() + PATIENCE_EACH);
             }
             match part(managed, page, call).await {
@@ -175,7 +165,7 @@ impl Inner {
                         break;
                     }
                 }
-                Err(error) if only.is_some() => return Err(error),
+                Err(error) if only => return Err(error),
                 Err(error) => {
                     tracing::debug!(backend = %managed.id, %error, "a backend could not be listed");
                     merged.unreachable.push(managed.id.clone());

@@ -216,10 +216,7 @@ impl Tracker {
         opened_at: Timestamp,
     ) -> Result<Watch, Error> {
         let inner = &self.0;
-        let backends: Vec<_> = match &scope.backend {
-            Some(id) => vec![inner.managed(id)?.clone()],
-            None => inner.backends.clone(),
-        };
+        let backends: Vec<_> = inner.within(&scope)?.into_iter().cloned().collect();
         let capable =
             |managed: &&Arc<super::Managed>| managed.setup.backend.info().capabilities.list_executions;
         let older_ends = filter.as_ref().and_then(Filter::end_time_lower_bound);

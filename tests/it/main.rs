@@ -7,10 +7,12 @@
     reason = "tests may panic and spawn, and are no part of the product"
 )]
 
+mod auth;
 mod cli;
 mod conformance;
 mod flow;
 mod grpcurl;
+mod guard;
 mod h2spec;
 mod health;
 mod input;
@@ -31,4 +33,5 @@ mod start;
 mod stop;
 mod stop_again;
 mod support;
+mod tls;
 mod watch;

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::backend::{
-    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, OpenMetadataConfig, SecretSource,
-    SystemConfig,
+    ApiStyle, AwsConfig, BackendConfig, ConnectConfig, LexConfig, OpenMetadataConfig, SystemConfig,
 };
 use crate::config::reader::Section;
-use crate::config::value::{duration, instance, region, role_arn, size, url, variable_name};
+use crate::config::value::{duration, instance, region, role_arn, size, url};
 use crate::model::LexStartOptions;
 use crate::model::{BackendId, Labels, LexApiMode, LexModality};
 
@@ -169,17 +168,13 @@ fn start_defaults(section: Section<'_>) -> LexStartOptions {
 
 fn openmetadata(section: &Section<'_>, folder: &Path) -> Option<OpenMetadataConfig> {
     let base_url = section.required("base_url", url);
-    let file = section.string("token_file").map(|path| SecretSource::File(folder.join(path)));
-    let variable = section.parsed("token_env", variable_name).map(SecretSource::Env);
-    if section.has("token_file") && section.has("token_env") {
-        section.problem("token_env", "and token_file exclude each other: keep one");
-    }
+    let token = super::access::secret(section, folder);
     let styles =
         [("auto", ApiStyle::Auto), ("documented", ApiStyle::Documented), ("by-fqn", ApiStyle::ByFqn)];
     let api = section.word("api", &styles).unwrap_or_default();
     let settle_time =
         section.bounded("settle_time", duration, Duration::ZERO..=HOUR, "at most 1h").unwrap_or(30 * SECOND);
-    Some(OpenMetadataConfig { base_url: base_url?, token: file.or(variable), api, settle_time })
+    Some(OpenMetadataConfig { base_url: base_url?, token, api, settle_time })
 }
 
 fn labels(section: &Section<'_>) -> Labels {

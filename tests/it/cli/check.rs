@@ -11,8 +11,8 @@ async fn every_problem_of_a_file_is_reported_at_once_with_its_line() {
 listen = "localhost"
 colour = "red"
 
-[auth]
-
+[limits]
+watched_names = 0
 [[backend]]
 id = "Connect"
 kind = "amazon-connect"
@@ -36,7 +36,7 @@ token = "secret-in-the-file"
         for (line, key) in [
             (2, "server.listen"),
             (3, "server.colour"),
-            (5, "auth"),
+            (6, "limits.watched_names"),
             (8, "backend[0].id"),
             (7, "instance_id"),
             (14, "backend[1].kind"),

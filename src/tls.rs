@@ -1,0 +1,203 @@
+//! TLS for those who connect: the certificate that the gateway shows, and whether it wants to see theirs.
+//!
+//! The files are looked at again and again. A pair that doesn't belong together, as while it is being replaced, a
+//! certificate that has ended, a list of authorities without one: each leaves in force what was there before.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::config::TlsConfig;
+use crate::config::file::Watched;
+use crate::model::{Clock, Timestamp};
+
+/// Files that make no TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("server.tls: {0}")]
+pub struct TlsError(String);
+
+/// The gateway's side of every handshake. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
+    current: ArcSwap<Shown>,
+    files: Mutex<Files>,
+    clock: Clock,
+}
+
+/// What handshakes go by now.
+struct Shown {
+    config: Arc<ServerConfig>,
+    ends: Timestamp,
+}
+
+struct Files {
+    certificate: Watched,
+    key: Watched,
+    clients: Option<(Watched, bool)>,
+}
+
+impl Tls {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// One can't be read, or they don't fit together.
+    pub fn new(config: &TlsConfig, clock: Clock) -> Result<Self, TlsError> {
+        let files = Files::open(config)?;
+        let shown = files.load()?;
+        if shown.ends <= clock.now() {
+            tracing::warn!(ended = %shown.ends, "the gateway's certificate has ended; clients will refuse it");
+        }
+        let current = ArcSwap::from_pointee(shown);
+        Ok(Self(Arc::new(Inner { current, files: Mutex::new(files), clock })))
+    }
+
+    /// Takes other files in the place of the old ones, or leaves the old ones in force.
+    ///
+    /// # Errors
+    /// One can't be read, or they don't fit together.
+    pub fn replace(&self, config: &TlsConfig) -> Result<(), TlsError> {
+        let files = Files::open(config)?;
+        let shown = files.load()?;
+        let mut current = self.files();
+        *current = files;
+        self.0.current.store(Arc::new(shown));
+        Ok(())
+    }
+
+    /// Looks whether the files have changed. Blocks while it reads.
+    pub fn look(&self) {
+        let mut files = self.files();
+        if !files.look() {
+            return;
+        }
+        match files.load() {
+            Ok(shown) if shown.ends <= self.0.clock.now() => {
+                tracing::warn!(ended = %shown.ends, "the new certificate has ended; the last one stays in force");
+            }
+            Ok(shown) => {
+                tracing::info!(ends = %shown.ends, "certificates were read again");
+                self.0.current.store(Arc::new(shown));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the new certificate is no good; the last one stays in force")
+            }
+        }
+    }
+
+    /// When the certificate that is shown ends.
+    pub fn ends(&self) -> Timestamp {
+        self.0.current.load().ends
+    }
+
+    /// Shakes hands. A client that stops in the middle is waited for: the time is the caller's.
+    ///
+    /// # Errors
+    /// The client breaks off, speaks no TLS, or shows no certificate that holds.
+    pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> io::Result<TlsStream<IO>> {
+        let config = self.0.current.load().config.clone();
+        TlsAcceptor::from(config).accept(io).await
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        // A panic while it is held leaves files that are looked at again.
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("ends", &self.ends()).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn open(config: &TlsConfig) -> Result<Self, TlsError> {
+        let open = |path: &Path| Watched::open(path).map_err(|error| TlsError(format!("can't read {error}")));
+        let clients = config.clients.as_ref();
+        Ok(Self {
+            certificate: open(&config.cert_file)?,
+            key: open(&config.key_file)?,
+            clients: clients.map(|ca| Ok((open(&ca.ca_file)?, ca.required))).transpose()?,
+        })
+    }
+
+    /// Whether any of them has changed.
+    fn look(&mut self) -> bool {
+        let authorities = self.clients.as_mut().map(|(file, _)| file);
+        let mut changed = false;
+        for file in [&mut self.certificate, &mut self.key].into_iter().chain(authorities) {
+            match file.look() {
+                Ok(other) => changed |= other,
+                Err(error) => {
+                    tracing::debug!(%error, path = %file.path().display(), "a file of server.tls can't be read");
+                }
+            }
+        }
+        changed
+    }
+
+    fn load(&self) -> Result<Shown, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let wrong = |path: &Path, rule: String| TlsError(format!("{} {rule}", path.display()));
+        let chain = certificates(&self.certificate)?;
+        let first = chain.first().map(AsRef::as_ref).unwrap_or_default();
+        let (_, leaf) = X509Certificate::from_der(first)
+            .map_err(|error| wrong(self.certificate.path(), format!("holds no certificate: {error}")))?;
+        let ends = leaf.validity().not_after.to_datetime();
+        // What is wrong with a key is said without a byte of it.
+        let key = PrivateKeyDer::from_pem_slice(self.key.content())
+            .map_err(|_| wrong(self.key.path(), "holds no private key in PEM".to_owned()))?;
+
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError(error.to_string()))?;
+        let builder = match &self.clients {
+            None => builder.with_no_client_auth(),
+            Some((file, required)) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(file)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| wrong(file.path(), format!("is no good: {error}")))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = if *required { verifier } else { verifier.allow_unauthenticated() };
+                let verifier =
+                    verifier.build().map_err(|error| wrong(file.path(), format!("is no good: {error}")))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+            let pair = format!("{} and {}", self.certificate.path().display(), self.key.path().display());
+            TlsError(format!("{pair} make no pair: {error}"))
+        })?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Shown { config: Arc::new(config), ends })
+    }
+}
+
+/// All certificates of a file; at least one.
+fn certificates(file: &Watched) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let shown = file.path().display();
+    let found: Vec<_> = CertificateDer::pem_slice_iter(file.content())
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError(format!("{shown} is not PEM: {error}")))?;
+    if found.is_empty() { Err(TlsError(format!("{shown} holds no certificate"))) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests;
