@@ -86,7 +86,7 @@ pub enum Polled {
 }
 
 /// What a page is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct PageRequest {
     /// The most items that fit; adapters may return fewer.
     pub size: usize,
@@ -198,7 +198,7 @@ impl Listed {
 }
 
 /// What a list of executions may leave out, as far as upstream can tell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ListHint {
     /// Only unfinished executions are wanted.
     pub unfinished_only: bool,
@@ -209,7 +209,7 @@ pub struct ListHint {
 }
 
 /// What a list of tests may leave out, or must show, as far as upstream can tell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct TestHint {
     /// Somebody looks at the tests' tags, which cheap lists do not show.
     pub reads_labels: bool,

@@ -4,6 +4,7 @@
 //! callers want it; the poller reads what is followed at the planner's pace; streams and waits live off the table.
 
 mod apply;
+mod coalesce;
 mod discovery;
 mod error;
 mod lists;
@@ -85,6 +86,7 @@ struct Managed {
     setup: BackendSetup,
     health: Mutex<Health>,
     queue: poller::Queue,
+    reads: coalesce::Reads,
 }
 
 /// What the last calls said of a backend.
@@ -206,7 +208,7 @@ impl Tracker {
     /// No such backend, or the backend's own failure.
     pub async fn test(&self, name: &TestName, call: &Call) -> Result<Test, Error> {
         let managed = self.0.managed(&name.backend)?;
-        self.0.ask(managed, managed.setup.backend.get_test(call, &name.test).await)
+        self.0.get_test(managed, call, &name.test).await
     }
 
     /// One execution, at most `max_staleness` old where that is given.
@@ -269,8 +271,7 @@ impl Tracker {
         }
         let name = self.0.canonical(name)?;
         self.0.require_known(&name, call).await?;
-        let target = self.0.target(&name);
-        self.0.ask(managed, managed.setup.backend.list_items(call, &target, kind, page).await)
+        self.0.list_items(managed, call, &name, kind, page).await
     }
 
     /// An execution's downloads.
@@ -281,15 +282,13 @@ impl Tracker {
         let managed = self.0.managed(&name.backend)?;
         let name = self.0.canonical(name)?;
         if !managed.setup.backend.info().capabilities.artifacts {
-            return self
-                .0
-                .ask(managed, managed.setup.backend.list_artifacts(call, &self.0.target(&name)).await);
+            return self.0.list_artifacts(managed, call, &name).await;
         }
         let execution = self.0.fresh(&name, None, call).await?;
         if !execution.is_done() {
             return Err(Error::NotDone(name.to_string()));
         }
-        self.0.ask(managed, managed.setup.backend.list_artifacts(call, &self.0.target(&name)).await)
+        self.0.list_artifacts(managed, call, &name).await
     }
 
     /// Records a result made elsewhere; the answer is what was read back.
@@ -306,6 +305,7 @@ impl Tracker {
         let recorded = async move {
             let managed = inner.managed(&test.backend)?;
             let found = managed.setup.backend.record(&call, &test.test, &record).await;
+            managed.reads.note_write();
             let found = inner.ask(managed, found)?;
             let name = test.execution(found.execution);
             let recorded = inner.absorb(&name, found.observation, |_, _| {});
@@ -410,6 +410,7 @@ impl Managed {
             setup,
             health: Mutex::default(),
             queue: poller::Queue::default(),
+            reads: coalesce::Reads::default(),
         }
     }
 

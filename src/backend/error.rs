@@ -114,6 +114,11 @@ impl ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether it comes from one call's own deadline, so that another call may fare better.
+    pub fn is_of_one_call(self) -> bool {
+        matches!(self, Self::DeadlineExceeded | Self::BackendBudgetExhausted)
+    }
+
     /// Whether it says something of the backend's health, rather than of one request.
     pub fn is_about_the_backend(self) -> bool {
         matches!(

@@ -60,7 +60,7 @@ impl Inner {
 
     /// Notes a failed reading: a condition at most, LOST when upstream says twice that it is gone.
     pub(super) fn note_failure(self: &Arc<Self>, name: &ExecutionName, error: &BackendError) {
-        if matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted) {
+        if error.kind.is_of_one_call() {
             return;
         }
         let wall = self.clock.now();

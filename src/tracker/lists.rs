@@ -192,7 +192,7 @@ impl Inner {
             labels: filter.required_upstream_labels(),
         });
         for _ in 0..MAX_EMPTY_PAGES {
-            let found = self.ask(managed, managed.setup.backend.find_tests(&call, &hint, &page).await)?;
+            let found = self.find_tests(managed, &call, &hint, &page).await?;
             let items: Vec<_> = found
                 .items
                 .into_iter()
@@ -233,8 +233,7 @@ impl Inner {
         }
         for _ in 0..MAX_EMPTY_PAGES {
             page.size -= items.len();
-            let found =
-                self.ask(managed, managed.setup.backend.list_executions(&call, test, &page, &hint).await)?;
+            let found = self.list_page(managed, &call, test, &page, &hint).await?;
             // A run that upstream shows by now is to appear under its minted name, and once.
             self.correlate(managed, test, &call).await;
             let mut rows: Vec<_> =

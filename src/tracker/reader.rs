@@ -181,15 +181,7 @@ impl Inner {
             match tokio::time::timeout_at(call.deadline, reading).await {
                 Err(_) => return Err(BackendError::new(ErrorKind::DeadlineExceeded, "the deadline passed")),
                 // Another caller's deadline or budget is not ours.
-                Ok(Err(error))
-                    if joined
-                        && matches!(
-                            error.kind,
-                            ErrorKind::DeadlineExceeded | ErrorKind::BackendBudgetExhausted
-                        ) =>
-                {
-                    self.forget_reading(name);
-                }
+                Ok(Err(error)) if joined && error.kind.is_of_one_call() => self.forget_reading(name),
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(())) => {
                     return self.table().get(name).map(super::table::Entry::execution).ok_or_else(|| {

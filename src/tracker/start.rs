@@ -155,6 +155,7 @@ impl Inner {
         };
         self.store.journal_start(record.clone()).await?;
         let result = backend.start(call, &intent(&record)).await;
+        managed.reads.note_write();
         managed.note(&result, self.clock.now());
         match result {
             Ok(started) => Ok(self.settle(managed, record, started, false, false).await),
@@ -186,6 +187,7 @@ impl Inner {
             drop(self.read(&owner, call).await);
         }
         let found = managed.setup.backend.find_started(call, &intent(&record)).await;
+        managed.reads.note_write();
         let mut unclaimed: Vec<Found> = self
             .ask(managed, found)?
             .into_iter()

@@ -92,6 +92,7 @@ impl Inner {
         }
         let stopped = managed.setup.backend.stop(call, &self.target(&name), &token(request)).await;
         managed.note(&stopped, self.clock.now());
+        managed.reads.note_write();
         match stopped {
             Ok(()) => self.accept_stop(&managed, &name, request, &stop).await,
             Err(mut error) => {
