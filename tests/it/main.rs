@@ -8,6 +8,7 @@
 )]
 
 mod auth;
+mod budget;
 mod cli;
 mod conformance;
 mod flow;

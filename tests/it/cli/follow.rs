@@ -1,5 +1,6 @@
 //! `run` and `watch`: exit codes, interrupts, and a gateway that goes away in the middle.
 
+use serde_json::json;
 use testgate::sandbox::fault::{Fault, FaultKind};
 use tokio::io::AsyncReadExt as _;
 
@@ -34,6 +35,23 @@ async fn the_exit_code_tells_the_verdict() {
         let again = testgate(&world, ["watch", ran.out.trim_end()]).await;
         assert_eq!(again.code, Some(*code), "watch after the end: {again:?}");
     }
+}
+
+#[tokio::test]
+async fn row_51_a_run_in_which_nothing_was_tested_is_inconclusive_and_exits_with_6() {
+    let world = fast().await;
+    let overview = world.control("openmetadata", json!({"do": "overview"}));
+    let cases = overview["cases"].as_array().unwrap().iter().map(|case| case["fqn"].as_str().unwrap());
+    for case in cases.filter(|case| case.contains(".customers.")) {
+        world.control("openmetadata", json!({"do": "delete_case", "case": case}));
+    }
+    let runs = ["lex/empty", "quality/Customers, daily"].map(async |test| {
+        let ran = testgate(&world, ["run", test, "-o", "name"]).await;
+        let shown = testgate(&world, ["get", ran.out.trim_end(), "-o", "json"]).await.json();
+        assert_eq!(shown["verdict"], "VERDICT_INCONCLUSIVE", "{test}: {shown}");
+        assert_eq!(ran.code, Some(6), "{test}: {ran:?}");
+    });
+    futures_util::future::join_all(runs).await;
 }
 
 #[tokio::test]
