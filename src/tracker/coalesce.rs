@@ -38,9 +38,12 @@ type Reading<T> = BoxFuture<'static, Result<T, BackendError>>;
 struct Coalescer<K, T>(Mutex<UnderWay<K, T>>);
 
 struct UnderWay<K, T> {
-    reads: HashMap<(u64, K), (u64, WeakShared<Reading<T>>)>,
+    reads: HashMap<(u64, K), Numbered<T>>,
     last_id: u64,
 }
+
+/// A read with a number that tells it from a later one in its place.
+type Numbered<T> = (u64, WeakShared<Reading<T>>);
 
 impl<K, T> Default for Coalescer<K, T> {
     fn default() -> Self {
