@@ -16,7 +16,6 @@ use tonic_types::StatusExt as _;
 use super::*;
 use crate::config::ListenAddr;
 
-mod peers;
 mod rotation;
 
 const FRAME: &[u8] = b"\0\0\0\0\x02hi";

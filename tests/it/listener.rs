@@ -1,10 +1,15 @@
-//! testgate's own listener with all its layers, in front of a service that a test makes up.
+//! testgate's own listener with all its layers, in front of a service that a test makes up; and calls byte by byte.
 
 use std::net::SocketAddr;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::Request;
 
 use testgate::config::ListenAddr;
 use testgate::server::{Options, Service, bind, serve};
 use testgate::tasks::Lifecycle;
+use tokio::net::TcpStream;
+use tonic::Status;
 
 /// Serves until it is dropped.
 pub struct Listening {
@@ -33,4 +38,33 @@ impl Drop for Listening {
 pub fn tool(variable: &str) -> std::path::PathBuf {
     let path = std::env::var_os(variable).map(std::path::PathBuf::from);
     path.unwrap_or_else(|| panic!("{variable} is not set: run the tests by tests/run, which installs it"))
+}
+
+/// Posts these bytes as the request of a unary call, and gives the status of an answer that is headers alone: no
+/// client library adds to the call, or ends it by a clock of its own.
+pub async fn post(address: &str, method: &str, headers: &[(&str, &str)], body: Bytes) -> Status {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = Request::post(format!("http://{address}/testgate.v1.TestExecutionService/{method}"))
+        .header("content-type", "application/grpc");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut send = send.ready().await.unwrap();
+    let (response, mut stream) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    // The answer may come, and the stream end, before all of it is sent.
+    drop(stream.send_data(body, true));
+    let response = response.await.unwrap();
+    connection.abort();
+    Status::from_header_map(response.headers()).expect("an answer in headers")
+}
+
+/// A message with its prefix, which may lie.
+pub fn framed(compressed: u8, length: usize, message: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(compressed);
+    bytes.put_u32(u32::try_from(length).unwrap());
+    bytes.extend_from_slice(message);
+    bytes.freeze()
 }

@@ -131,6 +131,34 @@ pub struct Served {
     _out: Lines<BufReader<ChildStdout>>,
 }
 
+#[cfg(target_os = "linux")]
+impl Served {
+    /// The CPU time that it has used so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        // utime and stime, the 14th and 15th of all fields, in hundredths of a second.
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Its resident memory, in KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Its open descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
+    fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+}
+
 /// What a gateway process is started with.
 pub struct Serving {
     config: PathBuf,
@@ -151,6 +179,19 @@ impl Serving {
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Adds to the end of the configuration file.
+    pub fn append(&self, text: &str) {
+        let config = std::fs::read_to_string(&self.config).unwrap();
+        std::fs::write(&self.config, config + text).unwrap();
+    }
+
+    /// Adds a setting to `[server]`.
+    pub fn set(&self, setting: &str) {
+        let config = std::fs::read_to_string(&self.config).unwrap();
+        std::fs::write(&self.config, config.replacen("[server]\n", &format!("[server]\n{setting}\n"), 1))
+            .unwrap();
     }
 
     /// A folder for this gateway's files.

@@ -7,7 +7,7 @@ use testgate::proto::v1::watch_executions_response::Event;
 use testgate::proto::v1::{SnapshotComplete, WatchExecutionsRequest, WatchExecutionsResponse};
 use tonic::{Status, Streaming};
 
-use crate::support::{PATIENCE, Setup, World};
+use crate::support::{Client, PATIENCE, Setup, World};
 
 /// A world whose upstreams throttle nobody and whose gateway is in a hurry.
 pub(crate) async fn quick(clock_scale: f64) -> World {
@@ -79,7 +79,12 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) async fn open(world: &World, request: WatchExecutionsRequest) -> Result<Self, Status> {
-        let mut client = world.client.clone();
+        Self::open_on(&world.client, request).await
+    }
+
+    /// A stream on a client of one's own.
+    pub(crate) async fn open_on(client: &Client, request: WatchExecutionsRequest) -> Result<Self, Status> {
+        let mut client = client.clone();
         let opening = client.watch_executions(request);
         let opened =
             tokio::time::timeout(PATIENCE, opening).await.expect("the stream did not open in time")?;

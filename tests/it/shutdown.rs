@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use testgate::proto::v1;
 use testgate::sandbox::fault::{Fault, FaultKind};
 
-use crate::process::{Serving, eventually, free_port, signal};
+use crate::process::{Serving, eventually, signal};
 use crate::support::{PATIENCE, World, connect};
 
 /// The start of a Lex test set, which nothing but the gateway protects from happening twice.
@@ -76,48 +76,4 @@ async fn a_second_signal_ends_it_at_once() {
         reply.unwrap_err();
         world.sandbox.clear_faults("lex").unwrap();
     }
-}
-
-/// The CPU time that a process has used so far.
-#[cfg(target_os = "linux")]
-fn cpu_time(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime and stime, the 14th and 15th of all fields, in hundredths of a second.
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn row_17_a_shortage_of_descriptors_costs_no_cpu_and_passes() {
-    let world = World::start().await;
-    let mut serving = Serving::before(&world.sandbox, &format!("127.0.0.1:{}", free_port()));
-    serving.open_files = Some(40);
-    let served = serving.start().await;
-    let process = served.child.id().unwrap();
-    let mut held = Vec::new();
-    for _ in 0..60 {
-        held.push(tokio::net::TcpStream::connect(&served.address).await.unwrap());
-    }
-    let folder = format!("/proc/{process}/fd");
-    eventually("no descriptor is left", async || std::fs::read_dir(&folder).unwrap().count() >= 40).await;
-    let before = cpu_time(process);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let used = cpu_time(process) - before;
-    assert!(used < Duration::from_millis(500), "{used:?} of CPU in two seconds");
-
-    drop(held);
-    eventually("calls are answered again", async || {
-        let Ok(channel) = tonic::transport::Channel::from_shared(format!("http://{}", served.address))
-            .unwrap()
-            .connect()
-            .await
-        else {
-            return false;
-        };
-        let mut client = v1::test_execution_service_client::TestExecutionServiceClient::new(channel);
-        client.list_backends(v1::ListBackendsRequest::default()).await.is_ok()
-    })
-    .await;
 }
