@@ -1,5 +1,7 @@
 //! The baseline: a tonic service that does nothing but answer, tuned as the gateway's transport is.
 
+mod hub;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -12,8 +14,10 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use hub::Hub;
 use prost::Message;
 use testgate::proto::codec::Codec;
+use testgate::proto::encoded::{GetExecutionResponse, WatchExecutionsResponse};
 use testgate::proto::v1;
 use testgate::proto::v1::test_execution_service_server::SERVICE_NAME;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
@@ -30,92 +34,97 @@ use crate::process::{Server, free_port};
 /// Makes this program the bare service.
 pub(crate) const ARGUMENT: &str = "bare";
 
-/// How the bare service has its reply.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Reply {
-    /// As the message, which is cloned and encoded for each read.
-    Message,
-    /// As the message's bytes, which are copied for each read: no service does less.
-    Bytes,
+/// What the bare service is to serve.
+#[derive(Debug)]
+pub(crate) struct Bare<'a> {
+    /// The reply to each read from memory, and what all executions are made from.
+    pub(crate) reply: &'a v1::GetExecutionResponse,
+    /// Where it reads executions, and how many there are.
+    pub(crate) upstream: Option<(SocketAddr, usize)>,
 }
 
-impl Reply {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Bytes => "bytes",
-        }
+impl Bare<'_> {
+    /// Starts it in a process of its own; the reply goes through a file in `folder`.
+    pub(crate) async fn start(&self, folder: &Path) -> anyhow::Result<Server> {
+        let port = free_port()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(self.arguments(port, folder)?).env_clear();
+        Server::start(&mut command, port).await
     }
-}
 
-/// The arguments that make this program serve a reply from a file.
-fn arguments(port: u16, reply: Reply, file: &Path) -> Vec<String> {
-    vec![ARGUMENT.to_owned(), port.to_string(), reply.word().to_owned(), file.display().to_string()]
-}
-
-/// Starts it in a process of its own, with a reply that is in a file.
-pub(crate) async fn start(reply: Reply, file: &Path) -> anyhow::Result<Server> {
-    let port = free_port()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(arguments(port, reply, file)).env_clear();
-    Server::start(&mut command, port).await
+    fn arguments(&self, port: u16, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let file = folder.join("reply");
+        std::fs::write(&file, self.reply.encode_to_vec())?;
+        let mut arguments = vec![ARGUMENT.to_owned(), port.to_string(), file.display().to_string()];
+        if let Some((address, executions)) = self.upstream {
+            arguments.extend([address.to_string(), executions.to_string()]);
+        }
+        Ok(arguments)
+    }
 }
 
 /// Serves until it is killed.
 pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
-    let [port, reply, file] = arguments else { bail!("the bare service takes a port, a word and a file") };
-    let reply_bytes = Bytes::from(std::fs::read(file).with_context(|| file.clone())?);
+    let [port, file, upstream @ ..] = arguments else { bail!("the bare service takes a port and a file") };
+    let reply =
+        v1::GetExecutionResponse::decode(std::fs::read(file).with_context(|| file.clone())?.as_slice())?;
+    let template = reply.execution.unwrap_or_default();
+    let execution = template.encode_to_vec().into();
+    let hub = match upstream {
+        [address, executions] => Some(Hub::new(template, executions.parse()?, address.parse()?)?),
+        _ => None,
+    };
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse()?));
-    let message = v1::GetExecutionResponse::decode(reply_bytes)?;
-    if reply == Reply::Message.word() {
-        serve_reply(address, message).await
-    } else {
-        let execution = message.execution.map(|execution| execution.encode_to_vec().into());
-        serve_reply(address, Encoded { execution: execution.unwrap_or_default() }).await
-    }
-}
-
-async fn serve_reply<T: Message + Clone + 'static>(address: SocketAddr, reply: T) -> anyhow::Result<()> {
     let connections = TcpListenerStream::new(TcpListener::bind(address).await?).map(|accepted| {
         let stream = accepted?;
         stream.set_nodelay(true)?;
         io::Result::Ok(Gathering(stream))
     });
-    let service = Bare(Arc::new(reply));
-    tonic::transport::Server::builder().add_service(service).serve_with_incoming(connections).await?;
+    let service = Service { execution, hub };
+    // As many streams as the gateway allows on a connection.
+    let mut server = tonic::transport::Server::builder().max_concurrent_streams(4096);
+    server.add_service(service).serve_with_incoming(connections).await?;
     Ok(())
 }
 
-/// `GetExecutionResponse` on the wire, encoded but for its frame.
-#[derive(Clone, PartialEq, Message)]
-struct Encoded {
-    #[prost(bytes = "bytes", tag = "1")]
+#[derive(Clone, Debug)]
+struct Service {
+    /// The answer to each read from memory: copied, less than which no service does.
     execution: Bytes,
+    hub: Option<Arc<Hub>>,
 }
 
-struct Bare<T>(Arc<T>);
-
-impl<T> Clone for Bare<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+impl Service {
+    fn hub(&self) -> Result<&Arc<Hub>, Status> {
+        self.hub.as_ref().ok_or_else(|| Status::unimplemented("there is no upstream"))
     }
 }
 
-impl<T> NamedService for Bare<T> {
+impl NamedService for Service {
     const NAME: &'static str = SERVICE_NAME;
 }
 
-impl<T: Message + Clone + 'static> UnaryService<v1::GetExecutionRequest> for Bare<T> {
-    type Response = T;
-    type Future = BoxFuture<'static, Result<Response<T>, Status>>;
+impl UnaryService<v1::GetExecutionRequest> for Service {
+    type Response = GetExecutionResponse;
+    type Future = BoxFuture<'static, Result<Response<GetExecutionResponse>, Status>>;
 
-    fn call(&mut self, _request: Request<v1::GetExecutionRequest>) -> Self::Future {
-        let reply = self.0.clone();
-        Box::pin(async move { Ok(Response::new(T::clone(&reply))) })
+    fn call(&mut self, request: Request<v1::GetExecutionRequest>) -> Self::Future {
+        let service = self.clone();
+        let request = request.into_inner();
+        Box::pin(async move {
+            let execution = match request.max_staleness {
+                None => service.execution,
+                Some(_) => {
+                    let read = service.hub()?.read(&request.name).await;
+                    read.map_err(|error| Status::unavailable(error.to_string()))?
+                }
+            };
+            Ok(Response::new(GetExecutionResponse { execution }))
+        })
     }
 }
 
-impl<T: Message> UnaryService<v1::ListBackendsRequest> for Bare<T> {
+impl UnaryService<v1::ListBackendsRequest> for Service {
     type Response = v1::ListBackendsResponse;
     type Future = BoxFuture<'static, Result<Response<v1::ListBackendsResponse>, Status>>;
 
@@ -124,8 +133,31 @@ impl<T: Message> UnaryService<v1::ListBackendsRequest> for Bare<T> {
     }
 }
 
-/// What the generated code does with a request, for two methods.
-impl<T: Message + Clone + 'static> tower_service::Service<http::Request<Body>> for Bare<T> {
+/// Changes all executions at once.
+impl UnaryService<v1::ListExecutionsRequest> for Service {
+    type Response = v1::ListExecutionsResponse;
+    type Future = BoxFuture<'static, Result<Response<v1::ListExecutionsResponse>, Status>>;
+
+    fn call(&mut self, _request: Request<v1::ListExecutionsRequest>) -> Self::Future {
+        let changed = self.hub().map(|hub| hub.change_all());
+        Box::pin(async { changed.map(|()| Response::new(v1::ListExecutionsResponse::default())) })
+    }
+}
+
+impl ServerStreamingService<v1::WatchExecutionsRequest> for Service {
+    type Response = WatchExecutionsResponse;
+    type ResponseStream = hub::Messages;
+    type Future = BoxFuture<'static, Result<Response<hub::Messages>, Status>>;
+
+    fn call(&mut self, request: Request<v1::WatchExecutionsRequest>) -> Self::Future {
+        let name = request.into_inner().names.pop().unwrap_or_default();
+        let watched = self.hub().and_then(|hub| hub.watch(&name).ok_or_else(|| Status::not_found(name)));
+        Box::pin(async { watched.map(Response::new) })
+    }
+}
+
+/// What the generated code does with a request, for these methods.
+impl tower_service::Service<http::Request<Body>> for Service {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -136,18 +168,31 @@ impl<T: Message + Clone + 'static> tower_service::Service<http::Request<Body>> f
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let service = self.clone();
-        match request.uri().path() {
-            "/testgate.v1.TestExecutionService/GetExecution" => Box::pin(async move {
-                let codec: Codec<T, v1::GetExecutionRequest> = Codec::default();
-                Ok(Grpc::new(codec).unary(service, request).await)
-            }),
-            "/testgate.v1.TestExecutionService/ListBackends" => Box::pin(async move {
-                let codec: Codec<v1::ListBackendsResponse, v1::ListBackendsRequest> = Codec::default();
-                Ok(Grpc::new(codec).unary(service, request).await)
+        let method = request.uri().path().strip_prefix("/testgate.v1.TestExecutionService/");
+        match method.unwrap_or_default() {
+            "GetExecution" => unary::<v1::GetExecutionRequest>(service, request),
+            "ListBackends" => unary::<v1::ListBackendsRequest>(service, request),
+            "ListExecutions" => unary::<v1::ListExecutionsRequest>(service, request),
+            "WatchExecutions" => Box::pin(async move {
+                let codec: Codec<WatchExecutionsResponse, v1::WatchExecutionsRequest> = Codec::default();
+                Ok(Grpc::new(codec).server_streaming(service, request).await)
             }),
             _ => Box::pin(async { Ok(Status::unimplemented("").into_http()) }),
         }
     }
+}
+
+fn unary<R: Message + Default + 'static>(
+    service: Service,
+    request: http::Request<Body>,
+) -> BoxFuture<'static, Result<http::Response<Body>, Infallible>>
+where
+    Service: UnaryService<R, Response: Message + 'static, Future: Send>,
+{
+    Box::pin(async move {
+        let codec: Codec<<Service as UnaryService<R>>::Response, R> = Codec::default();
+        Ok(Grpc::new(codec).unary(service, request).await)
+    })
 }
 
 /// A socket that can't write from several buffers, so that h2 gathers small frames into one write.

@@ -1,14 +1,12 @@
-//! Reads of one execution, many at a time.
+//! Reads, many at a time.
 
 use std::time::{Duration, Instant};
 
-use testgate::proto::v1::GetExecutionRequest;
+use testgate::proto::v1::{Execution, GetExecutionRequest};
 use tokio::task::JoinSet;
 
 use crate::process::{Client, Server};
 
-/// Reads under way at a time, over all connections.
-const IN_FLIGHT: usize = 128;
 const CONNECTIONS: usize = 4;
 
 /// What some reads took.
@@ -20,10 +18,23 @@ pub(crate) struct Cost {
     pub(crate) wall: f64,
 }
 
+/// What is read, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load<'a> {
+    /// One for each read under way, in turns.
+    pub(crate) names: &'a [String],
+    /// Reads under way at a time, over all connections.
+    pub(crate) in_flight: usize,
+    /// About how many reads.
+    pub(crate) reads: usize,
+    /// Whether each must go to upstream.
+    pub(crate) forced: bool,
+}
+
 /// A server and the connections to it.
 #[derive(Debug)]
 pub(crate) struct Target {
-    server: Server,
+    pub(crate) server: Server,
     clients: Vec<Client>,
 }
 
@@ -41,19 +52,20 @@ impl Target {
         self.clients.first().expect("there are several").clone()
     }
 
-    /// Reads an execution about `reads` times.
-    pub(crate) async fn read(&self, name: &str, reads: usize) -> anyhow::Result<Cost> {
-        let each = reads / IN_FLIGHT;
+    /// Reads as much as the load says, each of the callers the same name again and again.
+    pub(crate) async fn read(&self, load: Load<'_>) -> anyhow::Result<Cost> {
+        let each = load.reads / load.in_flight;
         let (cpu, start) = (self.server.cpu()?, Instant::now());
         let mut callers = JoinSet::new();
-        for client in self.clients.iter().cycle().take(IN_FLIGHT) {
-            callers.spawn(repeat(client.clone(), name.to_owned(), each));
+        let names = load.names.iter().cycle();
+        for (client, name) in self.clients.iter().cycle().zip(names).take(load.in_flight) {
+            callers.spawn(repeat(client.clone(), name.clone(), each, load.forced));
         }
         while let Some(ended) = callers.join_next().await {
             ended??;
         }
         let (cpu, wall) = (self.server.cpu()? - cpu, start.elapsed());
-        let a_read = |time: Duration| time.as_secs_f64() * 1e6 / (each * IN_FLIGHT) as f64;
+        let a_read = |time: Duration| time.as_secs_f64() * 1e6 / (each * load.in_flight) as f64;
         Ok(Cost { cpu: a_read(cpu), wall: a_read(wall) })
     }
 
@@ -64,10 +76,16 @@ impl Target {
     }
 }
 
-async fn repeat(mut client: Client, name: String, times: usize) -> Result<(), tonic::Status> {
+/// Reads an execution once.
+pub(crate) async fn read(client: &mut Client, name: &str, forced: bool) -> Result<Execution, tonic::Status> {
+    let max_staleness = forced.then(prost_types::Duration::default);
+    let request = GetExecutionRequest { name: name.to_owned(), max_staleness };
+    Ok(client.get_execution(request).await?.into_inner().execution.unwrap_or_default())
+}
+
+async fn repeat(mut client: Client, name: String, times: usize, forced: bool) -> Result<(), tonic::Status> {
     for _ in 0..times {
-        let request = GetExecutionRequest { name: name.clone(), max_staleness: None };
-        client.get_execution(request).await?;
+        read(&mut client, &name, forced).await?;
     }
     Ok(())
 }

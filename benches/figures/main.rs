@@ -5,18 +5,28 @@
 //! arguments of its own.
 
 mod bare;
+mod cap;
+mod fanout;
+mod forwarded;
 #[path = "../support/gateway.rs"]
 mod gateway;
+mod idle;
+mod lex;
 mod load;
 #[path = "../support/process.rs"]
 mod process;
 mod reads;
+mod report;
+mod signed;
 mod start;
+mod streams;
+mod upstream;
 
 use anyhow::bail;
 
 /// The figures, in the order in which they are taken.
-const FIGURES: [&str; 3] = ["start", "memory", "reads"];
+const FIGURES: [&str; 9] =
+    ["start", "memory", "reads", "forwarded", "idle", "names", "fanout", "changes", "cap"];
 
 fn main() -> anyhow::Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,28 +45,22 @@ fn main() -> anyhow::Result<()> {
         println!("run it with `cargo bench --bench figures`");
         return Ok(());
     }
-    let wanted = |figure| arguments.is_empty() || arguments.iter().any(|argument| argument == figure);
-    runtime.block_on(async {
-        if wanted("start") {
-            start::first_reply().await?;
-        }
-        if wanted("memory") {
-            start::idle_memory().await?;
-        }
-        if wanted("reads") {
-            reads::tracked().await?;
-        }
-        Ok(())
-    })
+    let wanted =
+        |figure: &&&str| arguments.is_empty() || arguments.iter().any(|argument| argument == **figure);
+    FIGURES.iter().filter(wanted).try_for_each(|figure| runtime.block_on(take(figure)))
 }
 
-/// The middle one of some measurements.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Whether a figure is within its goal, in a word.
-fn verdict(figure: f64, goal: f64) -> &'static str {
-    if figure <= goal { "reached" } else { "MISSED" }
+async fn take(figure: &str) -> anyhow::Result<()> {
+    match figure {
+        "start" => start::first_reply().await,
+        "memory" => start::idle_memory().await,
+        "reads" => reads::tracked().await,
+        "forwarded" => forwarded::forwarded().await,
+        "idle" => idle::streams().await,
+        "names" => idle::names().await,
+        "fanout" => fanout::one_change().await,
+        "changes" => fanout::many_changes().await,
+        "cap" => cap::refused().await,
+        _ => bail!("{figure} is not a figure"),
+    }
 }

@@ -4,21 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use prost::Message as _;
 use testgate::proto::v1;
 use testgate::sandbox::clock::Clock;
 use testgate::sandbox::{Options, Sandbox};
 
-use crate::bare::{self, Reply};
+use crate::bare::Bare;
 use crate::gateway::{self, Settings, Upstreams};
-use crate::load::{Cost, Target};
+use crate::load::{self, Cost, Load, Target};
 use crate::process::Client;
-use crate::{median, verdict};
+use crate::report;
 
 const ROUNDS: usize = 15;
 const READS_A_ROUND: usize = 12_800;
+const IN_FLIGHT: usize = 128;
 /// The gateway's CPU time as a multiple of the bare service's.
-const GOAL: f64 = 2.0;
+const GOAL: f64 = 1.5;
+/// The bare service's CPU time on a quiet machine, in microseconds.
+const BARE: f64 = 4.9;
 /// How much faster the simulated tests run than they say.
 const CLOCK_SCALE: f64 = 4.0;
 
@@ -44,39 +46,31 @@ pub(crate) async fn tracked() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads one execution from the gateway and from both kinds of bare service, in turns, and prints what it costs.
+/// Reads one execution from the gateway and from the bare service, in turns, and prints what it costs.
 async fn compare(what: &str, gateway: &Target, name: &str, folder: &Path) -> anyhow::Result<()> {
-    let request = v1::GetExecutionRequest { name: name.to_owned(), max_staleness: None };
-    let reply = gateway.client().get_execution(request).await?.into_inner();
-    let file = folder.join("reply");
-    std::fs::write(&file, reply.encode_to_vec())?;
-
-    let message = Target::new(bare::start(Reply::Message, &file).await?).await?;
-    let bytes = Target::new(bare::start(Reply::Bytes, &file).await?).await?;
+    let execution = load::read(&mut gateway.client(), name, false).await?;
+    let reply = &v1::GetExecutionResponse { execution: Some(execution) };
+    let bare = Target::new(Bare { reply, upstream: None }.start(folder).await?).await?;
+    let names = &[name.to_owned()];
+    let load = Load { names, in_flight: IN_FLIGHT, reads: READS_A_ROUND, forced: false };
     let mut rounds = Vec::with_capacity(ROUNDS);
     for round in 0..=ROUNDS {
-        let costs = [
-            gateway.read(name, READS_A_ROUND).await?,
-            message.read(name, READS_A_ROUND).await?,
-            bytes.read(name, READS_A_ROUND).await?,
-        ];
+        let costs = [gateway.read(load).await?, bare.read(load).await?];
         // The first one warms up.
         if round > 0 {
             rounds.push(costs);
         }
     }
-    message.stop().await?;
-    bytes.stop().await?;
+    bare.stop().await?;
 
-    let of = |value: fn(&[Cost; 3]) -> f64| median(rounds.iter().map(value).collect());
-    let figure = of(|[ours, message, _]| ours.cpu / message.cpu);
-    println!("read of tracked state ({what}), {} bytes, median of {ROUNDS} rounds", reply.encoded_len());
-    println!("  gateway        {:6.2} µs CPU  {:6.2} µs wall", of(|[c, _, _]| c.cpu), of(|[c, _, _]| c.wall));
-    println!("  bare, message  {:6.2} µs CPU  {:6.2} µs wall", of(|[_, c, _]| c.cpu), of(|[_, c, _]| c.wall));
-    println!("  bare, bytes    {:6.2} µs CPU  {:6.2} µs wall", of(|[_, _, c]| c.cpu), of(|[_, _, c]| c.wall));
-    println!("  ratio          {figure:6.2} to bare, message");
-    println!("                 {:6.2} to bare, bytes", of(|[ours, _, bytes]| ours.cpu / bytes.cpu));
-    println!("  goal           {GOAL:6.2}: {}\n", verdict(figure, GOAL));
+    let of = |value: fn(&[Cost; 2]) -> f64| report::median(rounds.iter().map(value));
+    println!("read of tracked state ({what}), median of {ROUNDS} rounds");
+    report::line("gateway", of(|[ours, _]| ours.cpu), "µs CPU");
+    report::line("", of(|[ours, _]| ours.wall), "µs wall");
+    report::baseline(of(|[_, bare]| bare.cpu), BARE, "µs CPU");
+    report::line("", of(|[_, bare]| bare.wall), "µs wall");
+    report::goal("ratio of CPU", of(|[ours, bare]| ours.cpu / bare.cpu), GOAL, "times");
+    println!();
     Ok(())
 }
 

@@ -51,8 +51,13 @@ pub(crate) async fn start(
     settings: &Settings,
 ) -> anyhow::Result<Server> {
     let port = settings.port.map_or_else(free_port, Ok)?;
+    launch(folder, port, &configuration(port, upstreams, settings)).await
+}
+
+/// Starts the gateway with a configuration that has it serve on `port`. Its files are in `folder`.
+pub(crate) async fn launch(folder: &Path, port: u16, configuration: &str) -> anyhow::Result<Server> {
     let file = folder.join("testgate.toml");
-    std::fs::write(&file, configuration(port, upstreams, settings))?;
+    std::fs::write(&file, configuration)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_testgate"));
     command.args(["serve", "--config"]).arg(&file).current_dir(folder);
     // Neither this machine's settings nor its proxies are to be measured.

@@ -20,7 +20,7 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     /// From the start of the process to its first reply.
     pub(crate) first_reply: Duration,
     /// The CPU time that the process spent on that.
