@@ -2,10 +2,11 @@
 //!
 //! Both kinds are AES-256-GCM-SIV in base64url without padding. What a token is bound to is no part of it but
 //! authenticated with it, so a token that comes back with other arguments or from another caller does not open.
-//! The key is durable and every update of every watch carries a token, so random nonces may one day repeat; SIV
-//! makes that harmless.
+//! The key is durable and every update of every watch carries a token, so nonces may one day repeat; SIV makes that
+//! harmless.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{self, SHA256};
@@ -213,20 +214,21 @@ struct Sealer {
     key: LessSafeKey,
     /// Keeps a token of one kind from opening as another.
     kind: &'static str,
+    nonces: Nonces,
 }
 
 impl Sealer {
     fn new(key: &TokenKey, kind: &'static str) -> Self {
         let key = UnboundKey::new(&AES_256_GCM_SIV, &key.0).expect("AES-256 keys have 32 bytes");
-        Self { key: LessSafeKey::new(key), kind }
+        Self { key: LessSafeKey::new(key), kind, nonces: Nonces::new() }
     }
 
-    fn aad(&self, prefix: &[u8], bound: &Bound) -> Aad<Vec<u8>> {
-        Aad::from([self.kind.as_bytes(), prefix, &bound.0].concat())
+    fn aad(&self, prefix: &[u8], bound: &Bound) -> Aad<Associated> {
+        Aad::from(Associated::concat([self.kind.as_bytes(), prefix, &bound.0]))
     }
 
     fn seal(&self, prefix: &[u8], bound: &Bound, payload: &[u8]) -> String {
-        let nonce: [u8; NONCE_LEN] = random();
+        let nonce = self.nonces.next();
         let head = prefix.len() + NONCE_LEN;
         let mut token = Vec::with_capacity(head + payload.len() + TAG_BYTES);
         token.extend_from_slice(prefix);
@@ -263,6 +265,53 @@ impl Sealer {
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealer").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Nonces that don't repeat within a process: a counter with a random start. To ask the system for each would be a
+/// good part of what an update of a watch costs.
+struct Nonces {
+    salt: [u8; NONCE_LEN - 8],
+    next: AtomicU64,
+}
+
+impl Nonces {
+    fn new() -> Self {
+        Self { salt: random(), next: AtomicU64::new(u64::from_le_bytes(random())) }
+    }
+
+    fn next(&self) -> [u8; NONCE_LEN] {
+        let mut nonce = [0; NONCE_LEN];
+        let (salt, counter) = nonce.split_at_mut(self.salt.len());
+        salt.copy_from_slice(&self.salt);
+        counter.copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        nonce
+    }
+}
+
+/// What is authenticated with a token beside its content, in a place of its own for the time of one call.
+struct Associated {
+    bytes: [u8; Self::MAX],
+    len: usize,
+}
+
+impl Associated {
+    /// A kind's name, a prefix and a hash.
+    const MAX: usize = 64;
+
+    fn concat(parts: [&[u8]; 3]) -> Self {
+        let (mut bytes, mut len) = ([0; Self::MAX], 0);
+        for part in parts {
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        Self { bytes, len }
+    }
+}
+
+impl AsRef<[u8]> for Associated {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 

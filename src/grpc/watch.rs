@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use super::backends::parse_filter;
@@ -87,6 +87,7 @@ impl Inner {
         let heartbeat = clamp(heartbeat.unwrap_or(DEFAULT_HEARTBEAT), MIN_HEARTBEAT..=MAX_HEARTBEAT);
         let (undone, ended_before) = if request.until_done { watch.awaited() } else { (HashSet::new(), 0) };
         let open = self.metrics.watch().open();
+        let draining = Box::pin(self.lifecycle.draining());
         let feed = Feed {
             _open: open,
             service: self,
@@ -100,6 +101,8 @@ impl Inner {
             min_update: min_update.map(|interval| interval.min(MAX_MIN_UPDATE_INTERVAL)),
             sent_at: HashMap::new(),
             phase: Phase::Snapshot,
+            alarm: Box::pin(tokio::time::sleep(heartbeat)),
+            draining,
             watch,
             _counted: counted,
         };
@@ -126,6 +129,10 @@ struct Feed {
     /// When each execution was last sent; kept only where the caller set a floor.
     sent_at: HashMap<ExecutionName, Instant>,
     phase: Phase,
+    /// When there is something to do even if nothing changes.
+    alarm: Pin<Box<Sleep>>,
+    /// Like the alarm kept from message to message: to register anew for each costs more than to encode it.
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Counts among the caller's streams for as long as it is open.
     _counted: Held,
 }
@@ -142,12 +149,11 @@ impl Feed {
         if self.phase == Phase::Snapshot {
             return Some(Ok(self.opening()));
         }
-        let lifecycle = self.service.lifecycle.clone();
         loop {
             if self.phase == Phase::Ended {
                 return None;
             }
-            if lifecycle.phase() == LifecyclePhase::Draining {
+            if self.service.lifecycle.phase() == LifecyclePhase::Draining {
                 return self.end(Failure::draining());
             }
             if self.watch.has_overflowed() {
@@ -167,10 +173,13 @@ impl Feed {
                 return Some(Ok(self.beat()));
             }
             let wake = self.next_heartbeat.min(self.next_held().unwrap_or(self.next_heartbeat));
+            if self.alarm.deadline() != wake {
+                self.alarm.as_mut().reset(wake);
+            }
             tokio::select! {
                 () = self.watch.ready() => {}
-                () = tokio::time::sleep_until(wake) => {}
-                () = lifecycle.draining() => return self.end(Failure::draining()),
+                () = &mut self.alarm => {}
+                () = &mut self.draining => return self.end(Failure::draining()),
             }
         }
     }

@@ -1,9 +1,13 @@
 //! What one stream has yet to send: one slot an execution, newest wins, so memory is bounded by the selection.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod slots;
+
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use slots::Slots;
 
 use super::Published;
 use crate::model::filter::Filter;
@@ -77,15 +81,10 @@ pub(super) struct Subscriber {
 
 #[derive(Debug, Default)]
 struct Queue {
-    order: VecDeque<ExecutionName>,
-    slots: HashMap<ExecutionName, Update>,
-    /// The unsent updates by their place in the order of all changes.
-    unsent: BTreeMap<u64, ExecutionName>,
+    slots: Slots,
     /// Ends that are being saved, by name, with their places; they are offered next.
     expected: Vec<(ExecutionName, u64)>,
-    /// The last place that was offered.
-    latest: u64,
-    /// What the stream was told of and still believes selected.
+    /// What a stream by parent was told of and still believes selected.
     members: HashSet<ExecutionName>,
     overflowed: bool,
 }
@@ -119,8 +118,9 @@ impl Subscriber {
     pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
         queue.meet(&execution.name);
-        let selected = self.selection.matches(execution, queue.members.contains(&execution.name));
-        let change = if selected {
+        let change = if self.is_by_names() {
+            Change::Changed
+        } else if self.selection.matches(execution, queue.members.contains(&execution.name)) {
             if queue.members.len() >= MAX_SELECTION && !queue.members.contains(&execution.name) {
                 queue.overflowed = true;
                 drop(queue);
@@ -139,9 +139,14 @@ impl Subscriber {
         } else {
             return;
         };
-        queue.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
+        queue.slots.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
         drop(queue);
         self.ready.notify_one();
+    }
+
+    /// Whether the selection is fixed, so that there is no need to know what is in it.
+    fn is_by_names(&self) -> bool {
+        matches!(self.selection, Selection::Names)
     }
 
     /// Whether an execution could ever belong to the selection.
@@ -157,46 +162,43 @@ impl Subscriber {
         let selected = self.selection.matches(execution, known);
         let change = if selected { Change::Changed } else { Change::Removed };
         let mut queue = self.lock();
-        if selected && !execution.is_done() {
+        if selected && !execution.is_done() && !self.is_by_names() {
             queue.members.insert(execution.name.clone());
         } else {
             queue.members.remove(&execution.name);
         }
-        queue.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
+        queue.slots.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
     }
 
     /// Queues the news that an execution does not exist after all.
     pub(super) fn remove(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
         queue.members.remove(&execution.name);
-        queue.put(Update { change: Change::Removed, execution: execution.clone(), position, coalesced: 0 });
+        queue.slots.put(Update {
+            change: Change::Removed,
+            execution: execution.clone(),
+            position,
+            coalesced: 0,
+        });
         drop(queue);
         self.ready.notify_one();
     }
 
     /// Takes the oldest update that `hold` does not keep back.
-    pub(super) fn take(&self, mut hold: impl FnMut(&Update) -> bool) -> Option<Update> {
-        let mut queue = self.lock();
-        let at =
-            queue.order.iter().position(|name| queue.slots.get(name).is_some_and(|update| !hold(update)))?;
-        let name = queue.order.remove(at)?;
-        let update = queue.slots.remove(&name)?;
-        queue.unsent.remove(&update.position);
-        Some(update)
+    pub(super) fn take(&self, hold: impl FnMut(&Update) -> bool) -> Option<Update> {
+        self.lock().slots.take(hold)
     }
 
     /// Everything up to this place was taken; `floor` is what the opening covered.
     pub(super) fn taken_up_to(&self, floor: u64) -> u64 {
         let queue = self.lock();
-        let unsent = queue.unsent.first_key_value().map(|(first, _)| *first);
-        let expected = queue.expected.iter().map(|(_, position)| *position);
-        let first = expected.chain(unsent).min().unwrap_or(u64::MAX);
-        first.saturating_sub(1).min(queue.latest.max(floor))
+        let expected = queue.expected.iter().map(|(_, position)| position.saturating_sub(1)).min();
+        queue.slots.taken_up_to(floor).min(expected.unwrap_or(u64::MAX))
     }
 
     /// Whether an update of an execution waits to be taken.
     pub(super) fn is_queued(&self, name: &ExecutionName) -> bool {
-        self.lock().slots.contains_key(name)
+        self.lock().slots.has(name)
     }
 
     /// Whether the selection outgrew [`MAX_SELECTION`].
@@ -214,21 +216,5 @@ impl Queue {
     /// What was expected of an execution is there, or will be something else.
     fn meet(&mut self, name: &ExecutionName) {
         self.expected.retain(|(expected, _)| expected != name);
-    }
-
-    fn put(&mut self, mut update: Update) {
-        let name = update.execution.name.clone();
-        if let Some(unsent) = self.slots.get(&name) {
-            if unsent.position >= update.position {
-                return;
-            }
-            update.coalesced = unsent.coalesced.saturating_add(1);
-            self.unsent.remove(&unsent.position);
-        } else {
-            self.order.push_back(name.clone());
-        }
-        self.unsent.insert(update.position, name.clone());
-        self.latest = self.latest.max(update.position);
-        self.slots.insert(name, update);
     }
 }
