@@ -308,7 +308,7 @@ impl Tracker {
             managed.reads.note_write();
             let found = inner.ask(managed, found)?;
             let name = test.execution(found.execution);
-            let recorded = inner.absorb(&name, found.observation, |_, _| {});
+            let recorded = inner.absorb(&name, found.observation, |_, _| false);
             Ok(inner.shown(&name).await.unwrap_or(recorded))
         };
         self.0.to_its_end("record", recorded).await

@@ -296,7 +296,7 @@ impl Execution {
         if self.is_done() && self.end_time.is_none() {
             self.end_time = Some(now);
         }
-        self.differs(&before)
+        self.differs(before)
     }
 
     /// Notes that a reading failed. Returns whether that is news; never touches state or verdict.
@@ -344,15 +344,14 @@ impl Execution {
     }
 
     /// Whether anything but the time of the reading differs. A condition's wording alone is no change.
-    fn differs(&self, before: &Self) -> bool {
-        let mut comparable = before.clone();
-        comparable.observe_time = self.observe_time;
-        if let (Some(now), Some(then)) = (&self.condition, &mut comparable.condition)
+    fn differs(&self, mut before: Self) -> bool {
+        before.observe_time = self.observe_time;
+        if let (Some(now), Some(then)) = (&self.condition, &mut before.condition)
             && now.reason == then.reason
         {
             then.message.clone_from(&now.message);
         }
-        *self != comparable
+        *self != before
     }
 }
 

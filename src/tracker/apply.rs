@@ -11,13 +11,13 @@ use crate::model::{Execution, ExecutionId, ExecutionName, Observation};
 use crate::store::Record;
 
 impl Inner {
-    /// Takes a reading in and publishes what it changed. `adjust` runs first, on a fresh record too. An end is shown
-    /// a little later: see [`Self::shown`].
+    /// Takes a reading in and publishes what it changed. `adjust` runs first, on a fresh record too, and says whether
+    /// it changed anything. An end is shown a little later: see [`Self::shown`].
     pub(super) fn absorb(
         self: &Arc<Self>,
         name: &ExecutionName,
         observation: Observation,
-        adjust: impl FnOnce(&mut Record, bool),
+        adjust: impl FnOnce(&mut Record, bool) -> bool,
     ) -> Arc<Published> {
         let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
         let (now, wall) = (Instant::now(), self.clock.now());
@@ -40,9 +40,7 @@ impl Inner {
         entry.retry_after = None;
         let change = table.publish(name, &self.store, |record| {
             let first = record.execution.observe_time.is_none();
-            let before = (record.execution.clone(), record.followed);
-            adjust(record, first);
-            let adjusted = before != (record.execution.clone(), record.followed);
+            let adjusted = adjust(record, first);
             record.settling.clone_from(&observation.settling);
             record.gone_since = None;
             record.execution.observe(observation, wall) || first || adjusted

@@ -237,7 +237,7 @@ impl Inner {
         if outline || !news || (settling && known.is_some()) {
             self.hold_entry(&name);
         } else {
-            self.absorb(&name, row.observation, |_, _| {});
+            self.absorb(&name, row.observation, |_, _| false);
         }
         self.keep_followed(&name);
         self.follow_up(

@@ -302,7 +302,7 @@ impl Inner {
                 (Published::new(shown), false)
             }
             _ => {
-                let execution = self.absorb(&name, row.observation, |_, _| {});
+                let execution = self.absorb(&name, row.observation, |_, _| false);
                 let open = settling(&execution);
                 (execution, open)
             }

@@ -62,7 +62,7 @@ impl Inner {
             Error::backend(backend, error)
         })?;
         let name = ExecutionName { backend: backend.clone(), test, execution: execution.clone() };
-        self.absorb(&name, observation, |_, _| {});
+        self.absorb(&name, observation, |_, _| false);
         self.shown(&name).await;
         Ok(name)
     }
@@ -258,7 +258,7 @@ impl Inner {
         });
         match result {
             Ok(observation) => {
-                self.absorb(&name, observation, |_, _| {});
+                self.absorb(&name, observation, |_, _| false);
                 let deadline = managed.setup.tracking_deadline;
                 self.lose_if(
                     &name,

@@ -257,7 +257,7 @@ impl Inner {
             (start.upstream_labels, start.test_display_name, start.time);
         let execution = self.absorb(&name, observation, |record, first| {
             if known_before {
-                return;
+                return false;
             }
             record.followed = true;
             let execution = &mut record.execution;
@@ -271,6 +271,7 @@ impl Inner {
                 // Its run is looked for by time, so its time is that of the send.
                 execution.create_time = Some(sent_at);
             }
+            true
         });
         let record = self.table().get(&name).map(|entry| entry.record.clone());
         if let Err(error) = self.store.settle_start(&start.key, Outcome::Started(name.clone()), record).await
