@@ -18,7 +18,8 @@ use tokio::time::Instant;
 /// from an answer that never came.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-const POOL_IDLE_PER_HOST: usize = 8;
+/// As many as there are ever calls at a time: whoever finds no idle connection dials, which costs more than the call.
+const POOL_IDLE_PER_HOST: usize = 512;
 
 /// The clients, one for each set of trust roots and proxy rule. Cheap to clone.
 #[derive(Clone, Debug, Default)]
