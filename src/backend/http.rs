@@ -123,8 +123,8 @@ impl HttpClient {
             .map_err(|error| HttpError::new(HttpErrorKind::Request, false, chain(&error)))?;
         let begun = Instant::now();
         let exchange = async {
-            let reply = client.execute(request).await.map_err(|error| classify(&error))?;
-            let (status, headers) = (reply.status(), reply.headers().clone());
+            let mut reply = client.execute(request).await.map_err(|error| classify(&error))?;
+            let (status, headers) = (reply.status(), std::mem::take(reply.headers_mut()));
             let body = read(reply, max_body).await?;
             Ok(Response { status, headers, body, elapsed: begun.elapsed() })
         };

@@ -103,10 +103,13 @@ impl Inner {
         due: impl FnOnce(&Record, &crate::model::Clock) -> bool,
         why: impl FnOnce() -> String,
     ) {
+        let mut table = self.table();
+        if !table.get(name).is_some_and(|entry| due(&entry.record, &self.clock)) {
+            return;
+        }
         let wall = self.clock.now();
-        let change = self.table().publish(name, &self.store, |record| {
-            due(record, &self.clock) && record.execution.lose(why(), wall)
-        });
+        let change = table.publish(name, &self.store, |record| record.execution.lose(why(), wall));
+        drop(table);
         self.conclude(change);
     }
 

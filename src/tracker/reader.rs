@@ -214,7 +214,7 @@ impl Inner {
         name: &ExecutionName,
         call: &Call,
     ) -> Result<Option<Observation>, BackendError> {
-        let is_open = self.target(name).upstream_id.is_none() && name.execution.is_minted();
+        let is_open = name.execution.is_minted() && self.target(name).upstream_id.is_none();
         if is_open {
             // Runs are told apart by their order only, so whoever was started earlier chooses first.
             let earlier = self.table().uncorrelated_before(name);
