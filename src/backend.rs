@@ -18,6 +18,7 @@ pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -31,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::model::execution::Settling;
 use crate::model::{
     Artifact, BackendInfo, Clock, Counts, Details, ExecutionId, ItemKind, Labels, LexStartOptions, Metric,
-    Observation, ResultItem, Test, TestId, Timestamp, Verdict,
+    Observation, ResultItem, State, Test, TestId, Timestamp, Verdict,
 };
 
 /// What the backends of a process share. Cheap to clone.
@@ -74,15 +75,6 @@ pub enum Priority {
     Followed,
     /// Callers' reads: may use what half of the budget leaves.
     Read,
-}
-
-/// What polling asks of a backend.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Polled {
-    /// A page of executions.
-    List,
-    /// One execution.
-    Execution,
 }
 
 /// What a page is asked for.
@@ -206,6 +198,58 @@ pub struct ListHint {
     pub created_from: Option<Timestamp>,
     /// Only executions that ended at or after this, or have not ended, are wanted.
     pub ended_from: Option<Timestamp>,
+    /// Only what is in this state is wanted: PENDING or RUNNING.
+    pub state: Option<State>,
+}
+
+/// How a backend's lists refresh what is followed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Lists {
+    /// They don't: each execution is read by itself.
+    #[default]
+    None,
+    /// By state: a list of what runs and one of what waits. Who is on neither has moved on.
+    ByState,
+    /// The newest executions of all tests, whatever their state.
+    Newest,
+    /// The executions of one test each.
+    ByTest,
+}
+
+/// What the budget leaves the polls of one upstream operation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Allowance {
+    /// Calls a second.
+    pub rate: f64,
+    /// Calls that could be made at once now.
+    pub spare: f64,
+    /// The most that `spare` reaches.
+    pub burst: f64,
+    /// How long one more call would wait now.
+    pub wait: Duration,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { rate: 1.0, spare: 1.0, burst: 1.0, wait: Duration::ZERO }
+    }
+}
+
+/// What the planner of polls needs to know of a backend. Changes with its budget and clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Polling {
+    /// What its lists are good for.
+    pub lists: Lists,
+    /// Executions on one page of such a list, at most.
+    pub page_size: usize,
+    /// Whether reading a running execution by itself says more of it (counts that rise) than its list.
+    pub reads_say_more: bool,
+    /// The budget of lists.
+    pub list: Allowance,
+    /// The budget of single reads.
+    pub read: Allowance,
+    /// The present on upstream's clock.
+    pub upstream_now: Timestamp,
 }
 
 /// What a list of tests may leave out, or must show, as far as upstream can tell.
@@ -246,10 +290,8 @@ pub trait Backend: Debug + Send + Sync {
     /// What it is and can do. Cheap: no call.
     fn info(&self) -> BackendInfo;
 
-    /// What its budget lets polling do now; `None` where nothing bounds it. Cheap: no call.
-    fn budget(&self, _polled: Polled) -> Option<Budget> {
-        None
-    }
+    /// How it is polled, and what its budget leaves for that now. Cheap: no call.
+    fn polling(&self) -> Polling;
 
     /// One cheap read that proves reachability and credentials.
     async fn probe(&self, call: &Call) -> ProbeResult;

@@ -16,6 +16,7 @@ mod start;
 mod stop;
 mod subscription;
 mod table;
+mod walk;
 mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,7 +64,6 @@ struct Inner {
     table: Mutex<Table>,
     starts: start::Starts,
     stops: start::KeyedLocks<ExecutionName, tokio::sync::Mutex<()>>,
-    discoveries: discovery::Discoveries,
 }
 
 /// A backend with the settings that the tracker needs of it.
@@ -85,7 +85,8 @@ struct Managed {
     kind: Kind,
     setup: BackendSetup,
     health: Mutex<Health>,
-    queue: poller::Queue,
+    schedule: poller::Schedule,
+    lookout: discovery::Lookout,
     reads: coalesce::Reads,
 }
 
@@ -96,6 +97,12 @@ pub struct Health {
     pub condition: Option<Condition>,
     /// When it was last asked.
     pub probe_time: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Managed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Managed").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Tracker {
@@ -130,7 +137,6 @@ impl Tracker {
             table,
             starts: start::Starts::default(),
             stops: start::KeyedLocks::default(),
-            discoveries: discovery::Discoveries::default(),
         });
         inner.adopt(unfinished, in_doubt);
         for managed in &inner.backends {
@@ -362,7 +368,9 @@ impl Inner {
         let now = Instant::now();
         for record in records {
             let name = record.execution.name.clone();
-            let Ok(managed) = self.managed(&name.backend).cloned() else { continue };
+            if self.managed(&name.backend).is_err() {
+                continue;
+            }
             let mut table = self.table();
             if name.execution.is_minted()
                 && let Ok(id) = crate::model::ExecutionId::new(&record.execution.upstream_id)
@@ -376,9 +384,8 @@ impl Inner {
             }
             if followed && let Some(entry) = table.get_mut(&name) {
                 entry.followed_since = Some(now);
-                entry.due = Some(now);
                 drop(table);
-                managed.queue.push(name, now);
+                self.follow_up(&name, Duration::ZERO);
             }
         }
     }
@@ -404,14 +411,21 @@ impl Inner {
 impl Managed {
     fn new(setup: BackendSetup) -> Self {
         let info = setup.backend.info();
+        let agenda = planner::Agenda::new(&setup.backend.polling(), setup.poll_interval);
         Self {
             id: info.id,
             kind: info.kind,
             setup,
             health: Mutex::default(),
-            queue: poller::Queue::default(),
+            schedule: poller::Schedule::new(agenda),
+            lookout: discovery::Lookout::default(),
             reads: coalesce::Reads::default(),
         }
+    }
+
+    /// How old what is followed may be at most under the present load.
+    fn promise(&self) -> Duration {
+        self.schedule.agenda().promise(&self.setup.backend.polling())
     }
 
     fn health(&self) -> Health {

@@ -16,8 +16,8 @@ use super::aws::{Aws, CONNECT, quota_group};
 use super::engine::Engine;
 use super::http::Proxy;
 use super::{
-    Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
-    ProbeResult, Shared, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
+    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
+    Shared, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
 };
 use crate::config::backend::{BackendConfig, ConnectConfig};
 use crate::model::{
@@ -252,12 +252,12 @@ impl Connect {
 
 #[async_trait]
 impl Backend for Connect {
-    fn budget(&self, polled: Polled) -> Option<Budget> {
-        Some(self.client.budget(polled))
-    }
-
     fn info(&self) -> BackendInfo {
         self.info.clone()
+    }
+
+    fn polling(&self) -> Polling {
+        self.client.polling()
     }
 
     async fn probe(&self, call: &Call) -> ProbeResult {
@@ -352,7 +352,9 @@ impl Backend for Connect {
         let mut filter = ExecutionFilter { test: test.map(TestId::as_str), ..ExecutionFilter::default() };
         let mut request = page.clone();
         let mut phase = None;
-        if hint.unfinished_only {
+        if let Some(state) = hint.state {
+            filter.status = Some(if state == State::Pending { UNFINISHED[0] } else { UNFINISHED[1] });
+        } else if hint.unfinished_only {
             // What is queued may have no start yet, so this list goes by status alone, one after the other.
             let (at, token) = read_phase(page.token.as_deref());
             filter.status = UNFINISHED.get(at).copied();

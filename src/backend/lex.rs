@@ -16,8 +16,8 @@ use super::aws::{Aws, LEX, quota_group};
 use super::engine::Engine;
 use super::http::Proxy;
 use super::{
-    Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
-    ProbeResult, Shared, StartIntent, StartOptions, StartPlan, Started, Target,
+    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
+    Shared, StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, LexConfig};
 use crate::model::{
@@ -150,12 +150,12 @@ impl Lex {
 
 #[async_trait]
 impl Backend for Lex {
-    fn budget(&self, polled: Polled) -> Option<Budget> {
-        Some(self.client.budget(polled))
-    }
-
     fn info(&self) -> BackendInfo {
         self.info.clone()
+    }
+
+    fn polling(&self) -> Polling {
+        self.client.polling()
     }
 
     async fn probe(&self, call: &Call) -> ProbeResult {

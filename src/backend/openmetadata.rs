@@ -32,8 +32,8 @@ use self::wire::{Pipeline, Row, TestCase};
 use super::engine::Engine;
 use super::http::Proxy;
 use super::{
-    Backend, BackendError, Budget, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polled,
-    ProbeResult, Record, Shared, StartIntent, StartOptions, StartPlan, Started, Target,
+    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
+    Record, Shared, StartIntent, StartOptions, StartPlan, Started, Target,
 };
 use crate::config::backend::{BackendConfig, OpenMetadataConfig};
 use crate::model::{
@@ -260,10 +260,6 @@ impl OpenMetadata {
 
 #[async_trait]
 impl Backend for OpenMetadata {
-    fn budget(&self, polled: Polled) -> Option<Budget> {
-        Some(self.client.budget(polled))
-    }
-
     fn info(&self) -> BackendInfo {
         let mut info = self.info.clone();
         info.location.insert("api".to_owned(), self.client.api.as_str().to_owned());
@@ -271,6 +267,10 @@ impl Backend for OpenMetadata {
             info.location.insert("version".to_owned(), version);
         }
         info
+    }
+
+    fn polling(&self) -> Polling {
+        self.client.polling()
     }
 
     async fn probe(&self, call: &Call) -> ProbeResult {

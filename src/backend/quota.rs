@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::{BackendError, Call, ErrorKind, Priority};
+use super::{Allowance, BackendError, Call, ErrorKind, Priority};
 use bucket::Bucket;
 
 /// What upstream may ask for at most with `Retry-After`.
@@ -100,6 +100,16 @@ impl QuotaGroup {
     /// How long a call of this priority would wait now.
     pub fn wait(&self, operation: &'static str, priority: Priority) -> Duration {
         self.with(operation, |bucket, rate, now| bucket.wait(rate, now, priority, ""))
+    }
+
+    /// What it leaves the polls of an operation now.
+    pub fn allowance(&self, operation: &'static str) -> Allowance {
+        self.with(operation, |bucket, rate, now| Allowance {
+            rate: rate * bucket.share.at(now),
+            spare: bucket.tokens(),
+            burst: bucket.most(rate, now),
+            wait: bucket.wait(rate, now, Priority::Followed, ""),
+        })
     }
 
     /// Waits for a token and takes it. A wait that is given up costs none.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::table::Change;
-use super::{Inner, Published, planner};
+use super::{Inner, Managed, Published, planner};
 use crate::backend::{BackendError, ErrorKind};
 use crate::model::{Execution, ExecutionId, ExecutionName, Observation};
 use crate::store::Record;
@@ -96,19 +96,23 @@ impl Inner {
         self.conclude(change);
     }
 
-    /// Ends an execution as LOST where that is due.
-    pub(super) fn lose_if(
+    /// Ends what has been followed for longer than its backend's deadline, if it `concerns` that.
+    pub(super) fn lose_overdue(
         self: &Arc<Self>,
+        managed: &Managed,
         name: &ExecutionName,
-        due: impl FnOnce(&Record, &crate::model::Clock) -> bool,
-        why: impl FnOnce() -> String,
+        concerns: impl FnOnce(&Record) -> bool,
     ) {
+        let wall = self.clock.now();
+        let deadline = managed.setup.tracking_deadline;
         let mut table = self.table();
-        if !table.get(name).is_some_and(|entry| due(&entry.record, &self.clock)) {
+        let overdue = |record: &Record| self.clock.since(record.first_seen) > deadline && concerns(record);
+        if table.get(name).is_none_or(|entry| !overdue(&entry.record)) {
             return;
         }
-        let wall = self.clock.now();
-        let change = table.publish(name, &self.store, |record| record.execution.lose(why(), wall));
+        let deadline = humantime::format_duration(deadline);
+        let why = format!("no end was seen within {deadline} of following it");
+        let change = table.publish(name, &self.store, |record| record.execution.lose(why, wall));
         drop(table);
         self.conclude(change);
     }

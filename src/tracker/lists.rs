@@ -340,12 +340,25 @@ impl Inner {
     }
 }
 
-/// Whether a listed row says more than what is known. It does not of what is done or settling here; and how a run
-/// that was stopped here has ended, a list can't tell.
+/// Whether a listed row says more than what is known. It does not of what is done or settling here, nor where it shows
+/// an earlier state; and how a run that was stopped here has ended, a list can't tell.
 pub(super) fn row_is_news(known: &Execution, row: &Observation) -> bool {
     let stopped_here = known.stop_request_time.is_some() && row.state.is_done();
-    let still_settling = known.state == State::Settling && row.state == State::Settling;
-    !known.is_done() && !still_settling && !stopped_here
+    !known.is_done() && known.state != State::Settling && !stopped_here && !is_earlier(row.state, known.state)
+}
+
+/// Whether an execution passes one state before the other, so that a list which shows it is a stale one. What a value
+/// that nobody knows stands for can't be said.
+fn is_earlier(one: State, other: State) -> bool {
+    let rank = |state| match state {
+        State::Pending => Some(0),
+        State::Running => Some(1),
+        State::Stopping => Some(2),
+        State::Settling => Some(3),
+        State::Completed | State::Errored | State::Stopped | State::Lost => Some(4),
+        State::UpstreamUnknown => None,
+    };
+    rank(one).zip(rank(other)).is_some_and(|(one, other)| one < other)
 }
 
 /// How many of the executions that upstream does not show were sent, where a list has not come to upstream's own yet.
@@ -359,5 +372,6 @@ pub(super) fn hint_of(filter: &Filter) -> ListHint {
         unfinished_only: filter.unfinished_only(),
         created_from: filter.created_lower_bound(),
         ended_from: filter.end_time_lower_bound(),
+        state: None,
     }
 }

@@ -1,31 +1,55 @@
-//! When to read an execution next: a pure function of what is known of it.
+//! When to ask upstream what: pure functions of what is known, and the agenda that applies them piece by piece.
+//!
+//! Nothing here calls, sleeps or looks at a clock. [`agenda`] keeps what one backend's poller has to do; it is told of
+//! each change by itself, so that thousands of executions are never planned anew for the sake of one.
+
+mod agenda;
 
 use std::time::Duration;
 
+pub(super) use self::agenda::{Agenda, Next, View, Walk};
+
+use crate::backend::Allowance;
 use crate::model::State;
 
-/// The longest pause between two readings of something that is followed.
+/// The longest pause between two looks at what nobody watches.
 const SLOWEST: Duration = Duration::from_secs(15);
+/// The longest pause between two looks at what somebody watches.
+const SLOWEST_WATCHED: Duration = Duration::from_secs(5);
 /// The pause while evidence for a verdict is awaited.
 const SETTLING: Duration = Duration::from_secs(3);
+/// The pause between two readings of the counts of what runs.
+const COUNTS: Duration = Duration::from_secs(5);
 /// The longest pause after failures, unless upstream asks for more.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// What has run for this many pauses gets the next one: the pause grows with age.
-const AGE_DIVISOR: u32 = 8;
+/// What has not changed for this many pauses gets the next one: the pause grows with the quiet.
+const QUIET_DIVISOR: u32 = 8;
 /// How long after a 404 the second one counts.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(30);
+/// A list may not show yet what began so short a time ago.
+const LIST_LAG: Duration = Duration::from_secs(10);
+/// The share of the budget of lists that the frequent list takes; the seldom ones live off the rest.
+const FREQUENT_SHARE: f64 = 0.95;
+/// A seldom list is made once for so many calls that the budget allows.
+const SELDOM_CALLS: f64 = 20.0;
+/// The shortest pause between two seldom lists.
+const SELDOM: Duration = Duration::from_secs(5);
 
-/// What the pace depends on.
+/// What the pace of one execution depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) state: State,
-    /// Since it was created.
+    /// Since it began to run, or else was created.
     pub(super) age: Duration,
-    /// The configured floor.
-    pub(super) poll_interval: Duration,
+    /// How long runs of its test take.
+    pub(super) usual: Option<Usual>,
+    /// Somebody watches it or waits for it.
+    pub(super) watched: bool,
     /// The smallest `max_staleness` that a watcher asked for.
     pub(super) wanted_staleness: Option<Duration>,
-    /// Readings that failed in a row.
+    /// A list can show it: upstream's id of it is known.
+    pub(super) listable: bool,
+    /// Readings of it alone that failed in a row.
     pub(super) failures: u32,
     /// Upstream's hint with the last failure.
     pub(super) retry_after: Option<Duration>,
@@ -33,96 +57,74 @@ pub(super) struct Facts {
     pub(super) gone: bool,
 }
 
-/// How long to wait before the next reading; `None` for what is done.
-pub(super) fn next_pause(facts: &Facts) -> Option<Duration> {
-    if facts.state.is_done() {
-        return None;
+/// How long past runs of a test took.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Usual {
+    /// The shortest.
+    pub(super) least: Duration,
+    /// The longest.
+    pub(super) most: Duration,
+}
+
+impl Usual {
+    /// Whether a run of this age may end at any moment: some margin around what was seen.
+    fn is_due(self, age: Duration) -> bool {
+        age >= self.least - self.least / 10 && age <= self.most + self.most / 4
     }
-    if facts.gone {
-        return Some(GONE_AFTER.max(facts.poll_interval));
-    }
-    if facts.failures > 0 {
-        let backoff = facts.poll_interval.max(Duration::from_millis(500)) * 2u32.pow(facts.failures.min(7));
-        return Some(backoff.min(LONGEST_BACKOFF).max(facts.retry_after.unwrap_or_default()));
-    }
+}
+
+/// How old what is known of an execution may grow, lists and readings alike. `quiet` is the time since its state
+/// changed, `floor` the configured minimum.
+pub(super) fn pace(facts: &Facts, quiet: Duration, floor: Duration) -> Duration {
+    let slowest = if facts.watched { SLOWEST_WATCHED } else { SLOWEST };
     let by_state = match facts.state {
-        State::Settling => SETTLING.min((facts.age / AGE_DIVISOR).max(Duration::from_millis(500))),
-        State::UpstreamUnknown => SLOWEST,
-        _ => (facts.age / AGE_DIVISOR).min(SLOWEST),
+        State::Settling => SETTLING.min((quiet / QUIET_DIVISOR).max(Duration::from_millis(500))),
+        State::UpstreamUnknown => slowest,
+        State::Running if facts.usual.is_some_and(|usual| usual.is_due(facts.age)) => floor,
+        _ => (quiet / QUIET_DIVISOR).min(slowest),
     };
-    let wanted = facts.wanted_staleness.map_or(by_state, |wanted| by_state.min(wanted));
-    Some(wanted.max(facts.poll_interval))
+    facts.wanted_staleness.map_or(by_state, |wanted| by_state.min(wanted)).max(floor)
+}
+
+/// How long to wait before an execution is read by itself again; `None` for what is done.
+pub(super) fn pause(facts: &Facts, quiet: Duration, floor: Duration) -> Option<Duration> {
+    if facts.state.is_done() {
+        None
+    } else if facts.gone {
+        Some(GONE_AFTER.max(floor))
+    } else if facts.failures > 0 {
+        Some(back_off(facts.failures, facts.retry_after, floor))
+    } else {
+        Some(pace(facts, quiet, floor))
+    }
+}
+
+/// How long to leave upstream alone after so many failures in a row.
+pub(super) fn back_off(failures: u32, retry_after: Option<Duration>, floor: Duration) -> Duration {
+    let doubled = floor.max(Duration::from_millis(500)) * 2u32.pow(failures.min(7));
+    doubled.min(LONGEST_BACKOFF).max(retry_after.unwrap_or_default())
+}
+
+/// The shortest pause between two walks of the frequent list, each of so many pages.
+pub(super) fn frequent(list: &Allowance, pages: usize, floor: Duration) -> Duration {
+    every(pages.max(1), list.rate * FREQUENT_SHARE).max(floor)
+}
+
+/// The pause between two walks of a seldom list.
+pub(super) fn seldom(list: &Allowance, floor: Duration) -> Duration {
+    Duration::from_secs_f64((SELDOM_CALLS / list.rate).min(3600.0)).max(SELDOM).max(floor)
+}
+
+/// Whether lists are cheaper than readings of `members` executions: one call beside one is no gain.
+pub(super) fn lists_are_worth_it(members: usize, selected: bool) -> bool {
+    selected || members >= 2
+}
+
+/// The time that so many calls take at a rate.
+fn every(calls: usize, rate: f64) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    Duration::from_secs_f64((calls as f64 / rate).min(3600.0))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const FLOOR: Duration = Duration::from_millis(500);
-
-    fn facts(state: State, age_s: u64) -> Facts {
-        Facts {
-            state,
-            age: Duration::from_secs(age_s),
-            poll_interval: FLOOR,
-            wanted_staleness: None,
-            failures: 0,
-            retry_after: None,
-            gone: false,
-        }
-    }
-
-    #[test]
-    fn the_pause_grows_with_age_and_stays_between_floor_and_ceiling() {
-        let pause = |age| next_pause(&facts(State::Running, age)).unwrap();
-        assert_eq!(pause(0), FLOOR);
-        assert_eq!(pause(16), Duration::from_secs(2));
-        assert_eq!(pause(100_000), SLOWEST);
-    }
-
-    #[test]
-    fn what_is_done_is_never_read_again() {
-        assert_eq!(next_pause(&facts(State::Completed, 1)), None);
-    }
-
-    #[test]
-    fn a_hint_beats_the_back_off_and_failures_double_it() {
-        let failing =
-            |failures, retry_after| next_pause(&Facts { failures, retry_after, ..facts(State::Running, 1) });
-        assert_eq!(failing(1, None), Some(Duration::from_secs(1)));
-        assert_eq!(failing(3, None), Some(Duration::from_secs(4)));
-        assert_eq!(failing(30, None), Some(LONGEST_BACKOFF));
-        assert_eq!(failing(1, Some(Duration::from_secs(90))), Some(Duration::from_secs(90)));
-    }
-
-    #[test]
-    fn a_watcher_can_ask_for_more_but_not_for_more_than_the_floor() {
-        let wanted = |ms| {
-            let wanted_staleness = Some(Duration::from_millis(ms));
-            next_pause(&Facts { wanted_staleness, ..facts(State::Running, 100) }).unwrap()
-        };
-        assert_eq!(wanted(2_000), Duration::from_secs(2));
-        assert_eq!(wanted(1), FLOOR);
-    }
-
-    proptest! {
-        #[test]
-        fn no_facts_make_it_panic_or_poll_below_the_floor(
-            state in prop::sample::select(&State::ALL[..]), age in any::<u32>(), failures in any::<u32>(), gone: bool,
-            retry in proptest::option::of(0u64..100_000), wanted in proptest::option::of(0u64..100_000),
-        ) {
-            let facts = Facts {
-                failures,
-                gone,
-                retry_after: retry.map(Duration::from_millis),
-                wanted_staleness: wanted.map(Duration::from_millis),
-                ..facts(state, age.into())
-            };
-            if let Some(pause) = next_pause(&facts) {
-                prop_assert!(pause >= FLOOR);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,5 @@
-//! One task a backend reads what is followed, at the planner's pace, within the backend's budget.
+//! One task a backend does what its agenda says, within the backend's budget: walks through lists, reads executions.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,139 +8,157 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Inner, Managed, planner};
+use super::planner::{Agenda, Facts, Next};
+use super::{Inner, Managed};
 use crate::backend::{Call, Priority};
 use crate::model::ExecutionName;
 
-/// How many polls of one backend wait for its budget at once.
+/// How many executions of one backend are read at once.
 const CONCURRENCY: usize = 8;
 /// A poll that the budget does not let through for this long is given up and planned anew.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is to be read when. A place is void unless the entry's `due` agrees with it.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    heap: Mutex<BinaryHeap<Reverse<(Instant, ExecutionName)>>>,
+/// A backend's agenda, and the bell that tells its poller of news.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    agenda: Mutex<Agenda>,
     changed: Notify,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<(Instant, ExecutionName)>>> {
-        // Nothing panics while the lock is held, so a poisoned one still holds a whole heap.
-        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+impl Schedule {
+    pub(super) fn new(agenda: Agenda) -> Self {
+        Self { agenda: Mutex::new(agenda), changed: Notify::new() }
     }
 
-    pub(super) fn push(&self, name: ExecutionName, due: Instant) {
-        self.lock().push(Reverse((due, name)));
+    /// The agenda, for a look.
+    pub(super) fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        // Nothing panics while the lock is held, so a poisoned one still holds a whole agenda.
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the agenda and wakes the poller.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Agenda) -> T) -> T {
+        let result = change(&mut self.agenda());
         self.changed.notify_one();
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.lock().peek().map(|Reverse((due, _))| *due)
-    }
-
-    fn pop_due(&self, now: Instant) -> Option<(Instant, ExecutionName)> {
-        let mut heap = self.lock();
-        if heap.peek().is_some_and(|Reverse((due, _))| *due <= now) {
-            heap.pop().map(|Reverse(place)| place)
-        } else {
-            None
-        }
+        result
     }
 }
 
 /// Polls until the process ends.
 pub(super) async fn run(inner: Arc<Inner>, managed: Arc<Managed>) {
-    let mut polls = FuturesUnordered::new();
+    let mut reads = FuturesUnordered::new();
+    let mut walks = FuturesUnordered::new();
     loop {
-        while polls.len() < CONCURRENCY
-            && let Some((due, name)) = managed.queue.pop_due(Instant::now())
-        {
-            if inner.begin_poll(&name, due) {
-                polls.push(poll(&inner, &managed, name, due));
+        let polling = managed.setup.backend.polling();
+        let room = reads.len() < CONCURRENCY;
+        let next = managed.schedule.agenda().next(Instant::now(), &polling, room);
+        let wake = match next {
+            Next::Read(name) => {
+                if inner.begin_poll(&name) {
+                    reads.push(poll(&inner, &managed, name));
+                } else {
+                    managed.schedule.agenda().release(&name, Instant::now());
+                }
+                continue;
             }
-        }
-        let room = polls.len() < CONCURRENCY;
-        let next_due = managed.queue.next_due().filter(|_| room);
+            Next::Walk(view, depth) => {
+                walks.push(inner.walk(&managed, view, depth));
+                continue;
+            }
+            Next::At(moment) => Some(moment),
+            Next::Nothing => None,
+        };
         tokio::select! {
-            Some(name) = polls.next(), if !polls.is_empty() => inner.plan(&managed, &name),
-            () = sleep_until(next_due), if next_due.is_some() => {}
-            () = managed.queue.changed.notified() => {}
+            Some(name) = reads.next(), if !reads.is_empty() => inner.end_poll(&managed, &name),
+            Some(()) = walks.next(), if !walks.is_empty() => {}
+            () = sleep_until(wake), if wake.is_some() => {}
+            () = managed.schedule.changed.notified() => {}
         }
     }
 }
 
-async fn sleep_until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due).await;
+async fn sleep_until(wake: Option<Instant>) {
+    if let Some(wake) = wake {
+        tokio::time::sleep_until(wake).await;
     }
 }
 
-async fn poll(inner: &Arc<Inner>, managed: &Managed, name: ExecutionName, due: Instant) -> ExecutionName {
+async fn poll(inner: &Arc<Inner>, managed: &Managed, name: ExecutionName) -> ExecutionName {
     let call =
         Call { deadline: Instant::now() + PATIENCE, priority: Priority::Followed, caller: Arc::from("") };
     if let Err(error) = inner.read(&name, &call).await {
         tracing::debug!(execution = %name, %error, "poll failed");
     }
-    managed.setup.metrics.polled(due.elapsed());
+    if let Some(due) = managed.schedule.agenda().due(&name) {
+        managed.setup.metrics.polled(due.elapsed());
+    }
     name
 }
 
 impl Inner {
-    /// Whether a place in the queue still stands; marks the entry as being polled.
-    fn begin_poll(&self, name: &ExecutionName, due: Instant) -> bool {
+    /// Whether an execution is still followed; marks the entry as being polled.
+    fn begin_poll(&self, name: &ExecutionName) -> bool {
         let mut table = self.table();
         let Some(entry) = table.get_mut(name) else { return false };
-        if entry.due != Some(due) || entry.polling {
-            return false;
-        }
-        entry.due = None;
         entry.polling = entry.is_followed(Instant::now());
         entry.polling
     }
 
-    /// Plans the next reading after one has ended.
-    fn plan(&self, managed: &Managed, name: &ExecutionName) {
-        let now = Instant::now();
-        let mut table = self.table();
-        let Some(entry) = table.get_mut(name) else { return };
-        entry.polling = false;
-        if !entry.is_followed(now) {
-            entry.followed_since = None;
-            return;
+    /// Has the next reading planned after one has ended.
+    fn end_poll(&self, managed: &Managed, name: &ExecutionName) {
+        if let Some(entry) = self.table().get_mut(name) {
+            entry.polling = false;
         }
-        let execution = &entry.record.execution;
-        let created = execution.create_time.unwrap_or(entry.record.first_seen);
-        let facts = planner::Facts {
-            state: execution.state,
-            age: self.clock.since(created),
-            poll_interval: managed.setup.poll_interval,
-            wanted_staleness: entry.wanted_staleness,
-            failures: entry.failures,
-            retry_after: entry.retry_after,
-            gone: entry.record.gone_since.is_some(),
-        };
-        if let Some(pause) = planner::next_pause(&facts) {
-            let due = now + pause;
-            entry.due = Some(due);
-            drop(table);
-            managed.queue.push(name.clone(), due);
+        let now = Instant::now();
+        match self.facts(name, now) {
+            Some(facts) => managed.schedule.agenda().read(name, facts, now),
+            None => managed.schedule.agenda().release(name, now),
         }
     }
 
-    /// Makes sure that an execution that became followed is polled, at the latest after `within`.
+    /// What the planner needs to know of an execution; `None` where it is not followed any more.
+    pub(super) fn facts(&self, name: &ExecutionName, now: Instant) -> Option<Facts> {
+        let mut table = self.table();
+        let entry = table.get_mut(name)?;
+        if !entry.is_followed(now) {
+            entry.followed_since = None;
+            return None;
+        }
+        entry.followed_since.get_or_insert(now);
+        let execution = &entry.record.execution;
+        let began = execution.start_time.or(execution.create_time).unwrap_or(entry.record.first_seen);
+        Some(Facts {
+            state: execution.state,
+            age: self.clock.since(began),
+            usual: None,
+            watched: entry.followers > 0,
+            wanted_staleness: entry.wanted_staleness,
+            listable: execution.observe_time.is_some()
+                && (!name.execution.is_minted() || !execution.upstream_id.is_empty()),
+            failures: entry.failures,
+            retry_after: entry.retry_after,
+            gone: entry.record.gone_since.is_some(),
+        })
+    }
+
+    /// Makes sure that an execution that became followed is kept fresh; where it is read by itself, within this time.
     pub(super) fn follow_up(&self, name: &ExecutionName, within: Duration) {
         let Ok(managed) = self.managed(&name.backend) else { return };
         let now = Instant::now();
-        let due = now + within;
-        let mut table = self.table();
-        let Some(entry) = table.get_mut(name) else { return };
-        if !entry.is_followed(now) || entry.polling || entry.due.is_some_and(|planned| planned <= due) {
-            return;
+        if let Some(facts) = self.facts(name, now) {
+            managed.schedule.change(|agenda| agenda.follow(name, facts, within, now));
         }
-        entry.followed_since.get_or_insert(now);
-        entry.due = Some(due);
-        drop(table);
-        managed.queue.push(name.clone(), due);
+    }
+
+    /// Has an execution that is followed read as soon as the budget allows.
+    pub(super) fn hurry(&self, name: &ExecutionName) {
+        let Ok(managed) = self.managed(&name.backend) else { return };
+        let now = Instant::now();
+        if let Some(facts) = self.facts(name, now) {
+            managed.schedule.change(|agenda| {
+                agenda.follow(name, facts, Duration::ZERO, now);
+                agenda.hurry(name, now);
+            });
+        }
     }
 }

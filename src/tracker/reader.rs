@@ -259,34 +259,14 @@ impl Inner {
         match result {
             Ok(observation) => {
                 self.absorb(&name, observation, |_, _| false);
-                let deadline = managed.setup.tracking_deadline;
-                self.lose_if(
-                    &name,
-                    |record, clock| clock.since(record.first_seen) > deadline,
-                    || {
-                        format!(
-                            "no end was seen within {} of following it",
-                            humantime::format_duration(deadline)
-                        )
-                    },
-                );
+                self.lose_overdue(managed, &name, |_| true);
                 self.shown(&name).await;
                 self.forget_reading(&name);
                 Ok(())
             }
             Err(error) => {
                 self.note_failure(&name, &error);
-                let deadline = managed.setup.tracking_deadline;
-                self.lose_if(
-                    &name,
-                    |record, clock| record.followed && clock.since(record.first_seen) > deadline,
-                    || {
-                        format!(
-                            "no end was seen within {} of following it",
-                            humantime::format_duration(deadline)
-                        )
-                    },
-                );
+                self.lose_overdue(managed, &name, |record| record.followed);
                 self.shown(&name).await;
                 self.forget_reading(&name);
                 Err(error)

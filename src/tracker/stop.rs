@@ -168,7 +168,7 @@ impl Inner {
             });
             drop(table);
             self.conclude(change);
-            self.follow_up(name, managed.setup.poll_interval);
+            self.hurry(name);
         }
         if let Err(error) = self.save_all(&stopped).await {
             // It was stopped, and that is the answer.

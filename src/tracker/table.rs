@@ -48,8 +48,6 @@ pub(super) struct Entry {
     pub(super) retry_after: Option<Duration>,
     /// The smallest `max_staleness` asked for by a watcher.
     pub(super) wanted_staleness: Option<Duration>,
-    /// When the poller reads it next; older places in its queue are void.
-    pub(super) due: Option<Instant>,
     /// Whether the poller is reading it now.
     pub(super) polling: bool,
     /// Where the state that is shown stands in the order of all changes.
@@ -72,7 +70,6 @@ impl Entry {
             failures: 0,
             retry_after: None,
             wanted_staleness: None,
-            due: None,
             polling: false,
             shown_at,
         }

@@ -132,10 +132,10 @@ impl Tracker {
                 Err(error) => return Err(error),
             }
         }
-        let reads =
-            names.iter().map(|(at, name)| async move { (*at, name, inner.require_known(name, call).await) });
-        for (at, name, result) in futures_util::future::join_all(reads).await {
-            match result {
+        let (at, names): (Vec<_>, Vec<_>) = names.into_iter().unzip();
+        let known = inner.require_all_known(&names, call).await;
+        for ((at, name), known) in at.into_iter().zip(&names).zip(known) {
+            match known {
                 Ok(()) => {}
                 Err(Error::Backend { error, .. })
                     if error.is_gone() || error.kind == ErrorKind::ResourceNotFound =>
@@ -157,7 +157,7 @@ impl Tracker {
             missing.sort();
             return Err(Error::NamesNotFound(missing));
         }
-        let mut names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
+        let mut names = names;
         names.sort();
         names.dedup();
         let follows = names
@@ -459,14 +459,13 @@ impl Inner {
         self.conclude(change);
     }
 
-    /// The staleness that can be promised: never below the slowest backend's pace.
+    /// The staleness that can be promised: never below what the slowest backend's budget allows.
     fn grant<'a>(
         &self,
         wanted: Option<Duration>,
         backends: impl Iterator<Item = &'a BackendId>,
     ) -> Option<Duration> {
-        let floor =
-            backends.filter_map(|id| self.managed(id).ok()).map(|managed| managed.setup.poll_interval).max();
+        let floor = backends.filter_map(|id| self.managed(id).ok()).map(|managed| managed.promise()).max();
         wanted.map(|wanted| wanted.max(floor.unwrap_or_default()))
     }
 }

@@ -14,6 +14,7 @@ use crate::rig::{Stream, hurried, hurry, id_of, quick, shown, start_elsewhere, u
 use crate::support::{Setup, World, state, told, verdict};
 
 const SUMMARY: &str = "GetTestCaseExecutionSummary";
+const LIST: &str = "ListTestCaseExecutions";
 const NOW: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 0, nanos: 0 });
 const SECOND: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 1, nanos: 0 });
 
@@ -91,13 +92,46 @@ async fn polls_stay_within_the_budget_however_many_executions_are_followed() {
     let mut stream = Stream::open(&world, request).await.unwrap();
     let (snapshot, mark) = stream.opening().await;
     assert_eq!(snapshot.len(), 12);
+    assert!(snapshot.iter().all(|update| state(shown(update)) != State::Unspecified), "lists show them all");
     assert_eq!(mark.max_staleness, SECOND);
     for _ in 0..8 {
         stream.beat().await;
     }
-    let calls = world.sandbox.calls("connect", SUMMARY);
-    assert!(calls.len() >= 12, "{} calls", calls.len());
-    assert_within(&calls, 2.0, 5.0);
+    let lists = world.sandbox.calls("connect", LIST);
+    assert!(lists.len() >= 5, "{} lists", lists.len());
+    for calls in [lists, world.sandbox.calls("connect", SUMMARY)] {
+        assert_within(&calls, 2.0, 5.0);
+    }
+}
+
+#[tokio::test]
+async fn many_who_watch_many_executions_cost_list_calls_only() {
+    let world = World::start().await;
+    let script = json!({"outcome": "hangs"});
+    let names: Vec<_> = (0..20)
+        .map(|_| {
+            let start = json!({"command": "start", "test": "booking", "script": script});
+            let started = world.control("lex", start);
+            let id = |member: &str| started[member].as_str().unwrap().to_owned();
+            format!("backends/lex/tests/{}/executions/{}", id("test"), id("execution"))
+        })
+        .collect();
+    let request = WatchExecutionsRequest { heartbeat_interval: SECOND, ..watching(&names) };
+    let mut streams = Vec::new();
+    for _ in 0..10 {
+        let mut stream = Stream::open(&world, request.clone()).await.unwrap();
+        assert_eq!(stream.opening().await.0.len(), names.len());
+        streams.push(stream);
+    }
+    for _ in 0..4 {
+        streams[0].beat().await;
+    }
+    let lists = world.sandbox.calls("lex", "ListTestExecutions");
+    assert!(lists.len() >= 3, "{} lists", lists.len());
+    assert_within(&lists, 2.0, 5.0);
+    for single in ["DescribeTestExecution", "ListTestExecutionResultItems"] {
+        assert_eq!(world.calls("lex", single), 0, "{single}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::wire::{
 use crate::backend::aws::Aws;
 use crate::backend::aws::wire::{body, rows};
 use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape, query};
-use crate::backend::{BackendError, Budget, Call, PageRequest, Polled};
+use crate::backend::{BackendError, Call, Lists, PageRequest, Polling};
 use crate::model::Timestamp;
 
 const START: Operation = Operation { name: "StartTestCaseExecution", safety: Safety::TokenedWrite };
@@ -48,13 +48,17 @@ pub(crate) struct ExecutionFilter<'a> {
 }
 
 impl Client {
-    /// What the budget lets polling do now.
-    pub(crate) fn budget(&self, polled: Polled) -> Budget {
-        let operation = match polled {
-            Polled::List => EXECUTIONS,
-            Polled::Execution => SUMMARY,
-        };
-        self.engine.quota().budget(operation.name)
+    /// The calls of the polls.
+    pub(crate) fn polling(&self) -> Polling {
+        let quota = self.engine.quota();
+        Polling {
+            lists: Lists::ByState,
+            page_size: MAX_PAGE,
+            reads_say_more: true,
+            list: quota.allowance(EXECUTIONS.name),
+            read: quota.allowance(SUMMARY.name),
+            upstream_now: self.engine.upstream_now(),
+        }
     }
 
     pub(crate) async fn start(&self, call: &Call, test: &str, token: &str) -> Result<Started, BackendError> {

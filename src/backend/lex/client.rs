@@ -12,7 +12,7 @@ use super::wire::{
 use crate::backend::aws::Aws;
 use crate::backend::aws::wire::{body, rows};
 use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape};
-use crate::backend::{BackendError, Budget, Call, ErrorKind, PageRequest, Polled};
+use crate::backend::{BackendError, Call, ErrorKind, Lists, PageRequest, Polling};
 use crate::model::{ExecutionId, ItemKind};
 
 const START: Operation = Operation {
@@ -42,13 +42,17 @@ pub(crate) struct Client {
 pub(crate) type RawPage<T> = (Vec<(T, Box<RawValue>)>, Option<String>);
 
 impl Client {
-    /// What the budget lets polling do now.
-    pub(crate) fn budget(&self, polled: Polled) -> Budget {
-        let operation = match polled {
-            Polled::List => EXECUTIONS,
-            Polled::Execution => EXECUTION,
-        };
-        self.engine.quota().budget(operation.name)
+    /// The calls of the polls.
+    pub(crate) fn polling(&self) -> Polling {
+        let quota = self.engine.quota();
+        Polling {
+            lists: Lists::Newest,
+            page_size: MAX_PAGE,
+            reads_say_more: false,
+            list: quota.allowance(EXECUTIONS.name),
+            read: quota.allowance(EXECUTION.name),
+            upstream_now: self.engine.upstream_now(),
+        }
     }
 
     pub(crate) async fn start(

@@ -10,7 +10,7 @@ use super::wire::{
     self, CaseResult, Listing, NewResult, Pipeline, Row, Run, ServiceReply, Suite, TestCase, Version,
 };
 use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape, query};
-use crate::backend::{BackendError, Budget, Call, ErrorKind, Polled};
+use crate::backend::{BackendError, Call, ErrorKind, Lists, Polling};
 
 const GET_VERSION: Operation = Operation { name: "GetVersion", safety: Safety::Read };
 const LIST_CASES: Operation = Operation { name: "ListTestCases", safety: Safety::Read };
@@ -31,6 +31,8 @@ const KILL: Operation =
 const CASES: &str = "/v1/dataQuality/testCases";
 const PIPELINES: &str = "/v1/services/ingestionPipelines";
 
+/// Runs of a pipeline that one poll looks through.
+const MAX_LISTED_RUNS: usize = 100;
 /// Pages of one documented result list are followed this far within one call.
 const MAX_RESULT_PAGES: usize = 50;
 
@@ -55,13 +57,17 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// What the budget lets polling do now.
-    pub(super) fn budget(&self, polled: Polled) -> Budget {
-        let operation = match polled {
-            Polled::List => LIST_RUNS,
-            Polled::Execution => GET_RUN,
-        };
-        self.engine.quota().budget(operation.name)
+    /// The calls of the polls.
+    pub(super) fn polling(&self) -> Polling {
+        let quota = self.engine.quota();
+        Polling {
+            lists: Lists::ByTest,
+            page_size: MAX_LISTED_RUNS,
+            reads_say_more: false,
+            list: quota.allowance(LIST_RUNS.name),
+            read: quota.allowance(GET_RUN.name),
+            upstream_now: self.engine.upstream_now(),
+        }
     }
 
     /// The server's version; needs no token.

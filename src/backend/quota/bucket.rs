@@ -98,10 +98,20 @@ impl Bucket {
         // The share rises evenly, so its mean is that of its ends.
         let due = elapsed * rate * f64::midpoint(self.share.at(from), share);
         let most = burst(rate) * share;
-        self.tokens = (self.tokens + due).min(most.max(1.0));
+        self.tokens = (self.tokens + due).min(self.most(rate, now));
         self.read_tokens = (self.read_tokens + due / 2.0).min((most / 2.0).max(1.0));
         self.updated = now.max(self.updated);
         self.paused_until = self.paused_until.filter(|until| *until > now);
+    }
+
+    /// The tokens that are there.
+    pub(super) fn tokens(&self) -> f64 {
+        self.tokens
+    }
+
+    /// The most tokens that there can be.
+    pub(super) fn most(&self, rate: f64, now: Instant) -> f64 {
+        (burst(rate) * self.share.at(now)).max(1.0)
     }
 
     /// Takes a token at once, if one is there and nobody waits for it.
