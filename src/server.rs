@@ -30,6 +30,7 @@ mod protocol;
 mod socket;
 mod stall;
 mod status;
+mod uploads;
 
 pub use deadline::Deadline;
 pub use listen::{BindError, Bound, bind, inherited};
@@ -61,6 +62,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// Streams at a time on one connection.
     pub max_concurrent_streams: u32,
+    /// What the requests of one connection may hold between them while they come in, in bytes.
+    pub max_uploads: usize,
     /// The longest header block, in bytes.
     pub max_header_list_size: u32,
     /// What is buffered of a reply that its reader is slow to take, in bytes for each stream.
@@ -85,6 +88,7 @@ impl Default for Options {
             // The time that a watch may lag, and as much again.
             stall_timeout: Duration::from_secs(60),
             max_concurrent_streams: 4096,
+            max_uploads: 16 * 1024 * 1024,
             max_header_list_size: 16 * 1024,
             max_send_buffer: 64 * 1024,
             metrics: Metrics::default(),
@@ -150,6 +154,7 @@ pub async fn serve<S: Service>(
         lifecycle.clone(),
         options.auth.clone(),
         end_streams.clone(),
+        uploads::Uploads::new(options.max_uploads),
         options.metrics.clone(),
     );
     let connector = connection::Connector::new(gate, &options, connections.token());

@@ -18,6 +18,7 @@ use super::access::Record;
 use super::body::GateBody;
 use super::deadline::Deadline;
 use super::messages::RequestBody;
+use super::uploads::Uploads;
 use super::{Service, deadline, status};
 use crate::auth::{Auth, Caller, Peer};
 use crate::metrics::Metrics;
@@ -36,6 +37,8 @@ pub(super) struct Gate<S> {
     peer: Arc<Peer>,
     /// Ends streams, and calls that wait for something to happen.
     end_streams: CancellationToken,
+    /// What this connection's requests hold.
+    uploads: Uploads,
     metrics: Metrics,
 }
 
@@ -45,15 +48,22 @@ impl<S: Service> Gate<S> {
         lifecycle: Lifecycle,
         auth: Auth,
         end_streams: CancellationToken,
+        uploads: Uploads,
         metrics: Metrics,
     ) -> Self {
-        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, metrics }
+        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, uploads, metrics }
     }
 
     /// The gate of one connection, and what ends the streams of this connection alone.
     pub(super) fn for_connection(&self, peer: Peer) -> (Self, CancellationToken) {
         let end_streams = self.end_streams.child_token();
-        (Self { peer: Arc::new(peer), end_streams: end_streams.clone(), ..self.clone() }, end_streams)
+        let gate = Self {
+            peer: Arc::new(peer),
+            end_streams: end_streams.clone(),
+            uploads: self.uploads.anew(),
+            ..self.clone()
+        };
+        (gate, end_streams)
     }
 }
 
@@ -69,7 +79,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
 }
 
 async fn answer<S: Service>(
-    Gate { service, lifecycle, auth, peer, end_streams, metrics }: Gate<S>,
+    Gate { service, lifecycle, auth, peer, end_streams, uploads, metrics }: Gate<S>,
     mut request: Request<Incoming>,
 ) -> Response<GateBody> {
     let mut record = Record::start(&request, metrics.rpc());
@@ -100,7 +110,7 @@ async fn answer<S: Service>(
     request.headers_mut().remove(AUTHORIZATION);
 
     let method = Arc::clone(record.method());
-    let request = request.map(|body| RequestBody::new(body, method));
+    let request = request.map(|body| RequestBody::new(body, method, uploads.begin()));
     let mut call = pin!(AssertUnwindSafe(async move { service.oneshot(request).await }).catch_unwind());
     let answered = tokio::select! {
         biased;

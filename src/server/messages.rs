@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tonic::Status;
 
+use super::uploads::Upload;
 use crate::metrics::Method;
 
 /// A flag and the message's length come before each message.
@@ -51,36 +53,38 @@ impl Messages {
     }
 }
 
-/// A request's body, whose messages are counted.
+/// A request's body, whose messages and bytes are counted.
 #[derive(Debug)]
 pub struct RequestBody {
     inner: Incoming,
     messages: Messages,
     method: Arc<Method>,
+    upload: Upload,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, method: Arc<Method>) -> Self {
-        Self { inner, messages: Messages::default(), method }
+    pub(super) fn new(inner: Incoming, method: Arc<Method>, upload: Upload) -> Self {
+        Self { inner, messages: Messages::default(), method, upload }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.inner).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
             this.method.received(this.messages.pass(data));
+            this.upload.take(data.len())?;
         }
-        polled
+        polled.map_err(|error| Status::from_error(error.into()))
     }
 
     fn is_end_stream(&self) -> bool {

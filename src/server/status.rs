@@ -39,6 +39,11 @@ pub(super) fn caller_limit(exceeded: &Exceeded) -> Status {
     retry_after(Code::ResourceExhausted, &exceeded.message, "CALLER_LIMIT_EXCEEDED", delay)
 }
 
+pub(super) fn uploads_full() -> Status {
+    let message = "the requests under way on this connection hold too many bytes";
+    retry_after(Code::ResourceExhausted, message, "CALLER_LIMIT_EXCEEDED", Duration::from_secs(1))
+}
+
 pub(super) fn bad_timeout(rule: &str) -> Status {
     let mut details = info("FIELD_INVALID");
     details.add_bad_request_violation("grpc-timeout", rule);

@@ -104,13 +104,7 @@ impl Guarded {
 
     /// A connection with TLS that trusts an authority and may show a certificate.
     pub async fn channel(&self, trusted: &Authority, shown: Option<&Pair>) -> Result<Channel, Error> {
-        let mut tls =
-            ClientTlsConfig::new().ca_certificate(trusted.certificate()).domain_name("gateway.example");
-        if let Some(Pair { certificate, key }) = shown {
-            tls = tls.identity(Identity::from_pem(certificate, key));
-        }
-        let endpoint = Endpoint::from_shared(format!("https://{}", self.address())).unwrap();
-        endpoint.tls_config(tls).unwrap().connect().await
+        trusted.channel(&self.address(), "gateway.example", shown).await
     }
 }
 
@@ -124,6 +118,15 @@ pub struct Pair {
 }
 
 impl Authority {
+    /// A connection to an address that trusts this authority for a name, and may show a certificate.
+    pub async fn channel(&self, address: &str, name: &str, shown: Option<&Pair>) -> Result<Channel, Error> {
+        let mut tls = ClientTlsConfig::new().ca_certificate(self.certificate()).domain_name(name);
+        if let Some(Pair { certificate, key }) = shown {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap().connect().await
+    }
+
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);

@@ -2,9 +2,14 @@
 
 use std::process::Stdio;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::Request;
 use testgate::proto::v1;
+use tokio::net::TcpStream;
 use tokio::process::Command;
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::Victim;
 use crate::listener::{framed, post};
@@ -49,4 +54,33 @@ async fn row_22_a_compressed_bomb_is_refused_and_never_unpacked() {
     // Packed by nothing that was named.
     let refused = victim.withstands(post(address, "GetBackend", &[], packed)).await;
     assert_ne!(refused.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn requests_that_are_never_finished_hold_a_bounded_amount() {
+    const STREAMS: usize = 100;
+    let victim = Victim::start().await;
+    let stream = TcpStream::connect(&victim.served.address).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let attack = async {
+        let mut held = Vec::new();
+        let mut answers = FuturesUnordered::new();
+        for _ in 0..STREAMS {
+            let uri = "http://test/testgate.v1.TestExecutionService/GetBackend";
+            let request = Request::post(uri).header("content-type", "application/grpc").body(()).unwrap();
+            send = send.ready().await.unwrap();
+            let (answer, mut upload) = send.send_request(request, false).unwrap();
+            // Half of a message that is within the limit.
+            upload.send_data(framed(0, LIMIT - 1, &vec![0; LIMIT / 2]), false).unwrap();
+            held.push(upload);
+            answers.push(answer);
+        }
+        answers.next().await.unwrap().unwrap()
+    };
+    let answer = victim.withstands(attack).await;
+    let refused = Status::from_header_map(answer.headers()).expect("an answer in headers");
+    assert_eq!(told(&refused), (Code::ResourceExhausted, "CALLER_LIMIT_EXCEEDED".into()), "{refused:?}");
+    assert!(refused.get_details_retry_info().is_some());
+    connection.abort();
 }

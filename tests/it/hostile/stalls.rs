@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Full, StreamBody};
+use testgate::proto::v1;
 use testgate::server::{Options, RequestBody, Service};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -13,8 +14,10 @@ use tonic::Status;
 
 use super::Victim;
 use super::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, WINDOW_UPDATE, call, frame, opening};
+use crate::guard::{Authority, Pair};
 use crate::listener::Listening;
-use crate::support::PATIENCE;
+use crate::process::Serving;
+use crate::support::{Client, PATIENCE, World};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -150,4 +153,38 @@ async fn hundreds_of_silent_connections_cost_little_and_harm_nobody() {
         held
     };
     drop(victim.withstands(attack).await);
+}
+
+#[tokio::test]
+async fn row_18_a_thousand_half_client_hellos_are_closed_in_time_and_harm_nobody() {
+    const HALVES: usize = 1_000;
+    let authority = Authority::new("ours");
+    let Pair { certificate, key } = authority.issue("gateway.example");
+    let world = World::start().await;
+    let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
+    std::fs::write(serving.folder().join("tls.crt"), certificate).unwrap();
+    std::fs::write(serving.folder().join("tls.key"), key).unwrap();
+    serving.append("[server.tls]\ncert_file = \"tls.crt\"\nkey_file = \"tls.key\"\n");
+    let served = serving.start().await;
+    let channel = authority.channel(&served.address, "gateway.example", None).await.unwrap();
+    let victim = Victim { served, bystander: Client::new(channel), _world: world, backends: 3 };
+
+    // A record that announces 512 bytes, the head of a ClientHello, and no more.
+    let half = [&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3][..], &[7; 200]].concat();
+    let attack = async {
+        let mut held = Vec::new();
+        for _ in 0..HALVES {
+            let mut stream = TcpStream::connect(&victim.served.address).await.unwrap();
+            stream.write_all(&half).await.unwrap();
+            held.push(stream);
+        }
+        // A newcomer is served beside them.
+        let newcomer = authority.channel(&victim.served.address, "gateway.example", None).await.unwrap();
+        assert!(Client::new(newcomer).list_backends(v1::ListBackendsRequest::default()).await.is_ok());
+        for mut stream in held {
+            // Closed or reset, but not left open.
+            drop(stream.read_to_end(&mut Vec::new()).await);
+        }
+    };
+    victim.withstands(attack).await;
 }
