@@ -83,7 +83,7 @@ impl Inner {
         };
         let parent = scope.map(|scope| (scope, filter));
         let watch_request = WatchRequest { names, parent, resume, reset, max_staleness };
-        let watch = self.tracker.watch(watch_request, context.caller.subject()).await?;
+        let mut watch = self.tracker.watch(watch_request, context.caller.subject()).await?;
         let heartbeat = clamp(heartbeat.unwrap_or(DEFAULT_HEARTBEAT), MIN_HEARTBEAT..=MAX_HEARTBEAT);
         let (undone, ended_before) = if request.until_done { watch.awaited() } else { (HashSet::new(), 0) };
         let open = self.metrics.watch().open();
@@ -92,7 +92,7 @@ impl Inner {
             _open: open,
             service: self,
             bound,
-            snapshot: watch.snapshot.iter().cloned().collect(),
+            snapshot: std::mem::take(&mut watch.snapshot).into(),
             undone,
             until_done: request.until_done,
             done_count: i32::try_from(ended_before).unwrap_or(i32::MAX),
@@ -208,6 +208,7 @@ impl Feed {
             return untokened(self.update(&missed));
         }
         self.phase = Phase::Live;
+        self.snapshot = VecDeque::new();
         self.message(Event::SnapshotComplete(v1::SnapshotComplete {
             reset: self.watch.reset,
             heartbeat_interval: Some(convert::from_duration(self.heartbeat)),
