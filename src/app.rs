@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub use probe::{ProbedBackend, probe};
 pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
 
+use crate::auth::Auth;
 use crate::backend::{Shared, registry};
 use crate::config::{Config, Overrides, Problem, StorePath};
 use crate::grpc;
@@ -110,6 +111,7 @@ pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> 
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
+    guard: access::Guard,
     addresses: Vec<crate::config::ListenAddr>,
     admin: Option<std::net::SocketAddr>,
     lifecycle: Lifecycle,
@@ -164,19 +166,15 @@ impl Gateway {
         let (routes, health) = routes(&tracker, &lifecycle, &key, epoch, &metrics)?;
 
         metrics.started_at(seconds_since_1970(clock.now()));
-        let admin = match config.server.admin_listen {
-            Some(address) => Some(
-                health::serve_admin(address, &config, &tracker, &lifecycle, &tasks, logs, &metrics).await?,
-            ),
-            None => None,
-        };
-        let server = spawn_server(listeners, routes, &config, guard, &lifecycle, &tasks, &metrics);
+        let admin =
+            health::serve_admin(&config, &tracker, &lifecycle, &tasks, logs, &metrics, &guard).await?;
+        let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, &metrics);
         lifecycle.serve();
         tasks.spawn(
             "health",
             health::keep_told(tracker.clone(), health, lifecycle.clone(), Instant::now() + PROBE_WITHIN),
         );
-        Ok(Self { config, addresses, admin, lifecycle, tasks, server })
+        Ok(Self { config, guard, addresses, admin, lifecycle, tasks, server })
     }
 
     /// Where gRPC is served, with the ports that the system picked.
@@ -187,6 +185,11 @@ impl Gateway {
     /// Where the admin port is.
     pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
         self.admin
+    }
+
+    /// Who may call.
+    pub fn auth(&self) -> &Auth {
+        &self.guard.auth
     }
 
     /// What it was started with.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::{AuthConfig, LimitsConfig};
 use crate::model::Clock;
@@ -20,22 +20,28 @@ mod account;
 mod caller;
 mod certificate;
 mod grant;
+mod jwt;
+mod keys;
 mod pattern;
 mod policy;
 mod token;
+mod verified;
 
 pub use account::{Exceeded, Held};
 pub use caller::Caller;
 pub use certificate::Certificate;
 pub use grant::{Access, Right};
+pub use jwt::FetchKeys;
 pub use policy::LoadError;
 
 use account::Accounts;
 use caller::{Credential, Identity};
-use policy::{Policy, Sources};
+use policy::{Doubt, Policy, Sources};
 
 /// No credential is longer, in bytes.
 const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
+/// How often issuers are asked whether it is time to fetch their keys.
+const KEYS_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Who calls where nobody has to say who they are.
 const ANONYMOUS: &str = "anonymous";
 
@@ -51,6 +57,8 @@ struct Inner {
     /// The policy's generation, for those who wait for the next.
     generation: watch::Sender<u64>,
     accounts: Accounts,
+    /// Wakes whoever fetches keys.
+    keys_wanted: Notify,
 }
 
 /// Why somebody is not let in. Says nothing of what would let them in.
@@ -108,7 +116,7 @@ impl Auth {
     /// # Errors
     /// A token that can't be read, or is none.
     pub fn new(config: Option<&AuthConfig>, limits: &LimitsConfig, clock: Clock) -> Result<Self, LoadError> {
-        Sources::read(config, limits).map(|sources| Self::of(sources, clock))
+        Sources::read(config, limits, &[]).map(|sources| Self::of(sources, clock))
     }
 
     /// Takes everybody as they come, and lets them do everything.
@@ -123,6 +131,7 @@ impl Auth {
             sources: Mutex::new(sources),
             generation: watch::Sender::new(1),
             accounts: Accounts::default(),
+            keys_wanted: Notify::new(),
         }))
     }
 
@@ -131,7 +140,7 @@ impl Auth {
     /// # Errors
     /// A token that can't be read, or is none.
     pub fn replace(&self, config: Option<&AuthConfig>, limits: &LimitsConfig) -> Result<(), LoadError> {
-        let read = Sources::read(config, limits)?;
+        let read = Sources::read(config, limits, self.0.policy.load().issuers())?;
         let mut sources = self.sources();
         *sources = read;
         self.publish(&sources);
@@ -143,6 +152,22 @@ impl Auth {
         let mut sources = self.sources();
         if sources.look() {
             self.publish(&sources);
+        }
+    }
+
+    /// Fetches issuers' keys, again and again, for as long as it is polled.
+    pub async fn keep_keys_fresh(&self, fetch: &dyn FetchKeys) {
+        loop {
+            let policy = self.0.policy.load_full();
+            let looks = policy.issuers().iter().map(|issuer| issuer.keep_fresh(fetch));
+            if futures_util::future::join_all(looks).await.contains(&true) {
+                let sources = self.sources();
+                self.publish(&sources);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(KEYS_EVERY) => {}
+                () = self.0.keys_wanted.notified() => {}
+            }
         }
     }
 
@@ -179,8 +204,17 @@ impl Auth {
 
     /// Judges a credential by the current policy.
     async fn judge(&self, credential: Credential) -> Result<Caller, Refusal> {
-        let policy = self.0.policy.load_full();
-        let identified = policy.identify(&credential, self.0.clock.now()).await?;
+        let mut policy = self.0.policy.load_full();
+        let mut judged = policy.identify(&credential, self.0.clock.now());
+        if let Err(Doubt::KeyUnknown(issuer)) = &judged {
+            issuer.ask_again(&self.0.keys_wanted).await;
+            policy = self.0.policy.load_full();
+            judged = policy.identify(&credential, self.0.clock.now());
+        }
+        let identified = judged.map_err(|doubt| match doubt {
+            Doubt::Refused(refusal) => refusal,
+            Doubt::KeyUnknown(_) => Refusal("the token's key is not known to be its issuer's"),
+        })?;
         let account = self.0.accounts.of(&identified.subject);
         Ok(Caller::new(Identity {
             auth: self.clone(),

@@ -8,6 +8,7 @@ mod health;
 mod lifecycle;
 mod page;
 mod permission;
+mod standing;
 pub mod validate;
 mod wait;
 mod watch;

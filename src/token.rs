@@ -145,6 +145,8 @@ pub struct ResumePoint {
     pub opened_at_ms: i64,
     /// What had ended upstream by then was sent too, for a selection by parent; in milliseconds since 1970.
     pub covered_ms: i64,
+    /// Tells what the stream might show: a token of a stream that might show something else is not resumed.
+    pub view: u64,
 }
 
 /// What a resume token of the right form is.
@@ -164,9 +166,9 @@ pub struct ResumeTokens {
 }
 
 impl ResumeTokens {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
     const PREFIX_BYTES: usize = 1 + Epoch::BYTES;
-    const POINT_BYTES: usize = 24;
+    const POINT_BYTES: usize = 32;
 
     /// The resume tokens of a store.
     pub fn new(key: &TokenKey, epoch: Epoch) -> Self {
@@ -180,7 +182,8 @@ impl ResumeTokens {
         let mut payload = [0; Self::POINT_BYTES];
         payload[..8].copy_from_slice(&point.position.to_le_bytes());
         payload[8..16].copy_from_slice(&point.opened_at_ms.to_le_bytes());
-        payload[16..].copy_from_slice(&point.covered_ms.to_le_bytes());
+        payload[16..24].copy_from_slice(&point.covered_ms.to_le_bytes());
+        payload[24..].copy_from_slice(&point.view.to_le_bytes());
         self.sealer.seal(&self.prefix, bound, &payload)
     }
 
@@ -200,11 +203,13 @@ impl ResumeTokens {
         }
         let payload = self.sealer.open(&self.prefix, bound, bytes)?;
         let (position, times) = payload.split_first_chunk().ok_or(TokenInvalid)?;
-        let (opened_at, covered) = times.split_first_chunk().ok_or(TokenInvalid)?;
+        let (opened_at, rest) = times.split_first_chunk().ok_or(TokenInvalid)?;
+        let (covered, view) = rest.split_first_chunk().ok_or(TokenInvalid)?;
         Ok(Resume::Known(ResumePoint {
             position: u64::from_le_bytes(*position),
             opened_at_ms: i64::from_le_bytes(*opened_at),
-            covered_ms: i64::from_le_bytes(covered.try_into().map_err(|_| TokenInvalid)?),
+            covered_ms: i64::from_le_bytes(*covered),
+            view: u64::from_le_bytes(view.try_into().map_err(|_| TokenInvalid)?),
         }))
     }
 }

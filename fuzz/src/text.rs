@@ -95,7 +95,7 @@ pub(crate) fn tokens(input: &[u8]) {
     assert!(pages.open(&other, &sealed).is_err(), "it opened for another caller");
     let number = input.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     let opened_at_ms = i64::from_le_bytes(number.to_le_bytes());
-    let point = ResumePoint { position: number, opened_at_ms, covered_ms: opened_at_ms };
+    let point = ResumePoint { position: number, opened_at_ms, covered_ms: opened_at_ms, view: number };
     let resume = resumes.seal(&bound, point);
     assert_eq!(resumes.open(&bound, &resume), Ok(Resume::Known(point)));
     for token in [sealed, resume] {

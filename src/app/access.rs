@@ -1,10 +1,14 @@
 //! Who may connect and call: TLS and identity, kept fresh while the gateway runs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, FetchKeys};
+use crate::backend::http::{HttpClients, Proxy};
 use crate::config::Config;
 use crate::model::Clock;
 use crate::tasks::Tasks;
@@ -28,6 +32,8 @@ impl Guard {
         let tls = config.server.tls.as_ref().map(|tls| Tls::new(tls, clock.clone())).transpose()?;
         let guard = Self { auth, tls };
         tasks.spawn_loop("access files", guard.clone().look_now_and_then());
+        let auth = guard.auth.clone();
+        tasks.spawn_loop("issuers' keys", async move { auth.keep_keys_fresh(&Fetch::default()).await });
         Ok(guard)
     }
 
@@ -47,6 +53,30 @@ impl Guard {
             if let Err(error) = looked.await {
                 tracing::error!(%error, "files could not be looked at");
             }
+        }
+    }
+}
+
+/// How long a key set may take to come.
+const FETCH_WITHIN: Duration = Duration::from_secs(5);
+/// The largest key set, in bytes.
+const MAX_KEY_SET: usize = 256 * 1024;
+
+/// Fetches issuers' key sets the way everything is fetched: no redirects, bounded, by the environment's proxies.
+#[derive(Default)]
+struct Fetch(HttpClients);
+
+#[async_trait]
+impl FetchKeys for Fetch {
+    async fn fetch(&self, url: &str, ca_file: Option<&Path>) -> Result<Bytes, String> {
+        let request = http::Request::get(url).header(http::header::ACCEPT, "application/json");
+        let request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
+        let client = self.0.get(ca_file, Proxy::Environment);
+        let reply = client.send(request, FETCH_WITHIN, MAX_KEY_SET).await.map_err(|error| error.message)?;
+        if reply.status == http::StatusCode::OK {
+            Ok(reply.body)
+        } else {
+            Err(format!("status {}", reply.status))
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::access::Guard;
 use crate::admin::{self, Admin, Readiness};
 use crate::config::Config;
 use crate::metrics::{Levels, Metrics};
@@ -70,29 +71,31 @@ async fn tell(tracker: &Tracker, health: &HealthReporter, probe_by: Instant) {
     }
 }
 
-/// Opens the admin port.
+/// Opens the admin port, where there is to be one.
 pub(super) async fn serve_admin(
-    address: SocketAddr,
     config: &Config,
     tracker: &Tracker,
     lifecycle: &Lifecycle,
     tasks: &Tasks,
     log: Option<LogHandle>,
     metrics: &Metrics,
-) -> anyhow::Result<SocketAddr> {
+    guard: &Guard,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(address) = config.server.admin_listen else { return Ok(None) };
     let bound = admin::bind(address).await?;
     let address = bound.address();
     let (readiness, tracker, metrics) = (tracker.clone(), tracker.clone(), metrics.clone());
+    let guard = guard.clone();
     let admin = Admin {
         lifecycle: lifecycle.clone(),
         log,
         config: config.redacted(),
         readiness: Box::new(move || readiness_of(&readiness)),
-        metrics: Box::new(move || metrics.render(levels_of(&tracker))),
+        metrics: Box::new(move || metrics.render(levels_of(&tracker, &guard))),
     };
     // It goes on through a drain, so that probes see the drain, and ends with the tasks.
     tasks.spawn("admin port", admin::serve(bound, Arc::new(admin), tasks.clone()));
-    Ok(address)
+    Ok(Some(address))
 }
 
 fn readiness_of(tracker: &Tracker) -> Vec<Readiness> {
@@ -116,11 +119,11 @@ fn readiness_of(tracker: &Tracker) -> Vec<Readiness> {
 }
 
 /// What is not counted as it happens.
-fn levels_of(tracker: &Tracker) -> Levels {
+fn levels_of(tracker: &Tracker, guard: &Guard) -> Levels {
     let followed = tracker.followed().into_iter();
     Levels {
         store_bytes: tracker.store_bytes(),
         tracked: followed.map(|(id, state, count)| (id.to_string(), state.as_str(), count)).collect(),
-        certificate_seconds: None,
+        certificate_seconds: guard.tls.as_ref().map(|tls| (tls.ends() - tracker.now()).whole_seconds()),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::caller::Credential;
 use super::grant::{Access, Grant};
+use super::jwt::{self, Issuer, Unfit};
 use super::token::{self, Digest, Tokens};
+use super::verified::Verifications;
 use super::{ANONYMOUS, Refusal};
 use crate::config::backend::SecretSource;
 use crate::config::file::Watched;
@@ -33,6 +35,9 @@ pub(super) struct Policy {
 #[derive(Debug)]
 struct Rules {
     tokens: Tokens,
+    issuers: Arc<[Arc<Issuer>]>,
+    /// Tokens of theirs that were found to hold by this policy.
+    verified: Verifications,
     grants: Arc<[Arc<Grant>]>,
 }
 
@@ -46,6 +51,7 @@ pub(super) struct Sources {
 #[derive(Debug)]
 struct RuleSources {
     tokens: Vec<TokenSource>,
+    issuers: Arc<[Arc<Issuer>]>,
     grants: Arc<[Arc<Grant>]>,
 }
 
@@ -57,30 +63,45 @@ struct TokenSource {
 }
 
 /// Who somebody is, and for how long.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Identified {
     pub(super) subject: Arc<str>,
     pub(super) ends: Option<Timestamp>,
 }
 
+/// Why somebody is nobody.
+#[derive(Debug)]
+pub(super) enum Doubt {
+    /// For good.
+    Refused(Refusal),
+    /// As far as this issuer's keys are known.
+    KeyUnknown(Arc<Issuer>),
+}
+
+impl From<Refusal> for Doubt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 impl Policy {
-    pub(super) async fn identify(
-        &self,
-        credential: &Credential,
-        now: Timestamp,
-    ) -> Result<Identified, Refusal> {
+    pub(super) fn identify(&self, credential: &Credential, now: Timestamp) -> Result<Identified, Doubt> {
         let forever = |subject| Identified { subject, ends: None };
         let Some(rules) = &self.rules else { return Ok(forever(Arc::from(ANONYMOUS))) };
         match credential {
             Credential::None => {
-                Err(Refusal("a credential is needed: a bearer token or a client certificate"))
+                Err(Refusal("a credential is needed: a bearer token or a client certificate").into())
             }
             Credential::Bearer(token) => {
-                rules.tokens.find(token).map(forever).ok_or(Refusal("the token is not known here"))
+                let digest = token::digest_of(token);
+                match rules.tokens.find(&digest) {
+                    Some(subject) => Ok(forever(subject)),
+                    None => rules.verify(token, digest, now),
+                }
             }
             Credential::Certificate(certificate) => {
                 if certificate.ends <= now {
-                    return Err(Refusal("the client certificate has ended"));
+                    return Err(Refusal("the client certificate has ended").into());
                 }
                 let name = certificate
                     .name
@@ -91,8 +112,36 @@ impl Policy {
         }
     }
 
+    pub(super) fn issuers(&self) -> &[Arc<Issuer>] {
+        self.rules.as_ref().map_or(&[], |rules| &rules.issuers)
+    }
+
     pub(super) fn access(&self, subject: &str) -> Access {
         self.rules.as_ref().map_or(Access::ALL, |rules| Access::of(subject, &rules.grants))
+    }
+}
+
+impl Rules {
+    /// Judges a JSON web token.
+    fn verify(&self, token: &[u8], digest: Digest, now: Timestamp) -> Result<Identified, Doubt> {
+        const UNKNOWN: Refusal = Refusal("the token is not known here");
+        if self.issuers.is_empty() {
+            return Err(UNKNOWN.into());
+        }
+        if let Some(verified) = self.verified.get(&digest, now) {
+            return Ok(verified);
+        }
+        let claimed = jwt::claimed_issuer(token).ok_or(UNKNOWN)?;
+        let issuer = self.issuers.iter().find(|issuer| issuer.name() == claimed).ok_or(UNKNOWN)?;
+        match issuer.verify(token, now) {
+            Ok(verified) => {
+                let identified = Identified { subject: verified.subject, ends: Some(verified.ends) };
+                self.verified.put(digest, &identified, now);
+                Ok(identified)
+            }
+            Err(Unfit::Refused(refusal)) => Err(refusal.into()),
+            Err(Unfit::KeyUnknown) => Err(Doubt::KeyUnknown(issuer.clone())),
+        }
     }
 }
 
@@ -101,8 +150,13 @@ impl Sources {
         Self { limits: Arc::default(), rules: None }
     }
 
-    pub(super) fn read(config: Option<&AuthConfig>, limits: &LimitsConfig) -> Result<Self, LoadError> {
-        let rules = config.map(RuleSources::read).transpose()?;
+    /// Reads what the configuration names; `earlier` issuers give their keys to the same ones.
+    pub(super) fn read(
+        config: Option<&AuthConfig>,
+        limits: &LimitsConfig,
+        earlier: &[Arc<Issuer>],
+    ) -> Result<Self, LoadError> {
+        let rules = config.map(|config| RuleSources::read(config, earlier)).transpose()?;
         Ok(Self { limits: Arc::new(limits.clone()), rules })
     }
 
@@ -112,30 +166,39 @@ impl Sources {
             for source in &rules.tokens {
                 tokens.add(&source.digests, &source.subject);
             }
-            Rules { tokens, grants: rules.grants.clone() }
+            let (issuers, grants) = (rules.issuers.clone(), rules.grants.clone());
+            Rules { tokens, issuers, verified: Verifications::default(), grants }
         });
         Policy { generation, limits: self.limits.clone(), rules }
     }
 
     pub(super) fn has_files(&self) -> bool {
-        self.rules.as_ref().is_some_and(|rules| rules.tokens.iter().any(|token| token.file.is_some()))
+        self.rules.as_ref().is_some_and(|rules| {
+            rules.tokens.iter().any(|token| token.file.is_some())
+                || rules.issuers.iter().any(|issuer| issuer.has_file())
+        })
     }
 
     /// Looks whether files have changed; says whether that makes another policy.
     pub(super) fn look(&mut self) -> bool {
         let Some(rules) = &mut self.rules else { return false };
         // Every file is looked at, whatever the first one says.
-        rules.tokens.iter_mut().map(TokenSource::look).filter(|changed| *changed).count() > 0
+        let tokens = rules.tokens.iter_mut().map(TokenSource::look);
+        let keys = rules.issuers.iter().map(|issuer| issuer.look());
+        tokens.chain(keys).filter(|changed| *changed).count() > 0
     }
 }
 
 impl RuleSources {
-    fn read(config: &AuthConfig) -> Result<Self, LoadError> {
+    fn read(config: &AuthConfig, earlier: &[Arc<Issuer>]) -> Result<Self, LoadError> {
         let AuthConfig { tokens, issuers, grants } = config;
-        if let Some(issuer) = issuers.first() {
-            let message = "JSON web tokens are not supported yet".to_owned();
-            return Err(LoadError { place: format!("the issuer {}", issuer.issuer), message });
-        }
+        let issuers = issuers
+            .iter()
+            .map(|config| {
+                let wrong = |message| LoadError { place: format!("the issuer {}", config.issuer), message };
+                Issuer::new(config, earlier).map(Arc::new).map_err(wrong)
+            })
+            .collect::<Result<_, _>>()?;
         let tokens: Vec<_> = tokens
             .iter()
             .map(|token| TokenSource::read(&token.subject, &token.source))
@@ -148,7 +211,7 @@ impl RuleSources {
                 return Err(LoadError { place: format!("the token of {}", one.subject), message });
             }
         }
-        Ok(Self { tokens, grants: grants.iter().map(Grant::new).map(Arc::new).collect() })
+        Ok(Self { tokens, issuers, grants: grants.iter().map(Grant::new).map(Arc::new).collect() })
     }
 }
 

@@ -7,6 +7,8 @@ use crate::config::access::{GrantConfig, Role, TokenConfig};
 use crate::config::backend::SecretSource;
 use crate::model::BackendId;
 
+mod keys;
+
 fn token(subject: &str, secret: &str) -> TokenConfig {
     TokenConfig { subject: subject.to_owned(), source: SecretSource::Fixed(secret.to_owned()) }
 }

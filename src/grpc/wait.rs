@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::Failure;
+use super::permission;
 use super::validate::Violations;
 use super::{Context, Inner};
 use crate::auth::Right;
@@ -51,6 +52,10 @@ impl Inner {
             arrived = tokio::time::timeout_at(answer_by, arrived) => arrived.map(|state| state.map(|state| state.clone())),
             () = lifecycle.draining() => return Err(Failure::draining()),
         };
+        // Minutes may have passed.
+        let caller = context.caller.renew().await;
+        let caller = caller.map_err(|refusal| Failure::caller_unauthenticated(refusal.0))?;
+        permission::permit(&caller, Right::Read, &name.backend)?;
         let execution = match arrived {
             Ok(Ok(execution)) => execution,
             // It turned out not to exist while it was waited for.

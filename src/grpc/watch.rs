@@ -11,9 +11,10 @@ use tonic::Status;
 
 use super::backends::parse_filter;
 use super::error::Failure;
+use super::standing::{self, Standing};
 use super::validate::{Violations, clamp};
 use super::{Context, Inner};
-use crate::auth::{Held, Right};
+use crate::auth::Held;
 use crate::metrics::OpenStream;
 use crate::model::filter::Schema;
 use crate::model::{Execution, ExecutionName, Scope, Timestamp};
@@ -61,10 +62,12 @@ impl Inner {
         let min_update = violations.duration("min_update_interval", request.min_update_interval.as_ref());
         let max_staleness = violations.duration("max_staleness", request.max_staleness.as_ref());
         violations.finish()?;
-        for name in &names {
-            context.permit(Right::Read, &name.backend)?;
-        }
         let scope = scope.flatten().map(|scope| context.permit_scope(&self, scope)).transpose()?;
+        let standing = match &scope {
+            Some(scope) => Standing::of_scope(context.caller.clone(), scope),
+            None => Standing::of_names(context.caller.clone(), &names),
+        };
+        standing.check()?;
         let counted = context.caller.open_stream(names.len())?;
         let filter = parse_filter(&request.filter, Schema::Executions)?;
 
@@ -76,8 +79,11 @@ impl Inner {
         let (resume, reset) = match request.resume_token.as_str() {
             "" => (None, false),
             token => match self.resume_tokens.open(&bound, token) {
-                Ok(ResumeToken::Known(point)) => (Some(resume_of(point)?), false),
-                Ok(ResumeToken::OtherEpoch) => (None, true),
+                Ok(ResumeToken::Known(point)) if point.view == standing.view() => {
+                    (Some(resume_of(point)?), false)
+                }
+                // Of another store, or of a time when the caller saw other backends: what was missed can't be told.
+                Ok(ResumeToken::Known(_) | ResumeToken::OtherEpoch) => (None, true),
                 Err(_) => return Err(Failure::resume_token_invalid()),
             },
         };
@@ -103,6 +109,8 @@ impl Inner {
             phase: Phase::Snapshot,
             alarm: Box::pin(tokio::time::sleep(heartbeat)),
             draining,
+            standing,
+            look_at: Instant::now(),
             watch,
             _counted: counted,
         };
@@ -133,6 +141,8 @@ struct Feed {
     alarm: Pin<Box<Sleep>>,
     /// Like the alarm kept from message to message: to register anew for each costs more than to encode it.
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    standing: Standing,
+    look_at: Instant,
     /// Counts among the caller's streams for as long as it is open.
     _counted: Held,
 }
@@ -146,12 +156,17 @@ enum Phase {
 
 impl Feed {
     async fn next(&mut self) -> Option<Result<encoded::WatchExecutionsResponse, Status>> {
-        if self.phase == Phase::Snapshot {
-            return Some(Ok(self.opening()));
-        }
         loop {
             if self.phase == Phase::Ended {
                 return None;
+            }
+            if !self.standing.is_current()
+                && let Err(failure) = Box::pin(self.look_again()).await
+            {
+                return self.end(failure);
+            }
+            if self.phase == Phase::Snapshot {
+                return Some(Ok(self.opening()));
             }
             if self.service.lifecycle.phase() == LifecyclePhase::Draining {
                 return self.end(Failure::draining());
@@ -173,6 +188,8 @@ impl Feed {
                 return Some(Ok(self.beat()));
             }
             let wake = self.next_heartbeat.min(self.next_held().unwrap_or(self.next_heartbeat));
+            // A heartbeat is an occasion as well, where it comes often enough.
+            let wake = if self.heartbeat > standing::LOOK_EVERY { wake.min(self.next_look()) } else { wake };
             if self.alarm.deadline() != wake {
                 self.alarm.as_mut().reset(wake);
             }
@@ -182,6 +199,27 @@ impl Feed {
                 () = &mut self.draining => return self.end(Failure::draining()),
             }
         }
+    }
+
+    /// When an idle stream looks again whether its caller may still see what it shows.
+    fn next_look(&mut self) -> Instant {
+        let now = Instant::now();
+        if self.look_at <= now {
+            self.look_at = now + standing::LOOK_EVERY;
+        }
+        self.look_at
+    }
+
+    /// Looks again at what the caller may see. What it may not see any more leaves the selection.
+    async fn look_again(&mut self) -> Result<(), Failure> {
+        let service = self.service.clone();
+        let all = || service.tracker.backends().into_iter().map(|(info, _)| info.id).collect();
+        let lost = self.standing.look(all).await?;
+        if !lost.is_empty() {
+            self.snapshot.retain(|execution| !lost.contains(&execution.name.backend));
+            self.watch.lose(&lost);
+        }
+        Ok(())
     }
 
     fn end(&mut self, failure: Failure) -> Option<Result<encoded::WatchExecutionsResponse, Status>> {
@@ -278,6 +316,7 @@ impl Feed {
             position: self.watch.taken_up_to(),
             opened_at_ms: to_millis(self.watch.opened_at),
             covered_ms: to_millis(self.watch.covered()),
+            view: self.standing.view(),
         };
         encoded::WatchExecutionsResponse {
             resume_token: self.service.resume_tokens.seal(&self.bound, point),

@@ -19,7 +19,7 @@ fn list(caller: &str, parent: &str) -> Bound {
 }
 
 const POINT: ResumePoint =
-    ResumePoint { position: 42, opened_at_ms: 1_700_000_000_123, covered_ms: 1_700_000_060_123 };
+    ResumePoint { position: 42, opened_at_ms: 1_700_000_000_123, covered_ms: 1_700_000_060_123, view: 7 };
 
 #[test]
 fn a_page_token_opens_only_for_its_caller_method_and_arguments() {
@@ -102,9 +102,9 @@ proptest! {
     }
 
     #[test]
-    fn any_point_comes_back(position: u64, opened_at_ms: i64, covered_ms: i64) {
+    fn any_point_comes_back(position: u64, opened_at_ms: i64, covered_ms: i64, view: u64) {
         let bound = list("ann", "");
-        let point = ResumePoint { position, opened_at_ms, covered_ms };
+        let point = ResumePoint { position, opened_at_ms, covered_ms, view };
         prop_assert_eq!(resumes().open(&bound, &resumes().seal(&bound, point)), Ok(Resume::Known(point)));
     }
 

@@ -11,7 +11,7 @@ use slots::Slots;
 
 use super::Published;
 use crate::model::filter::Filter;
-use crate::model::{Execution, ExecutionName, Scope, Timestamp};
+use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp};
 
 /// The most executions that one stream may select.
 pub const MAX_SELECTION: usize = 10_000;
@@ -86,6 +86,8 @@ struct Queue {
     expected: Vec<(ExecutionName, u64)>,
     /// What a stream by parent was told of and still believes selected.
     members: HashSet<ExecutionName>,
+    /// Backends that the stream's caller may not see any more.
+    lost: Vec<BackendId>,
     overflowed: bool,
 }
 
@@ -118,6 +120,9 @@ impl Subscriber {
     pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
         queue.meet(&execution.name);
+        if queue.lost.contains(&execution.name.backend) {
+            return;
+        }
         let change = if self.is_by_names() {
             Change::Changed
         } else if self.selection.matches(execution, queue.members.contains(&execution.name)) {
@@ -182,6 +187,15 @@ impl Subscriber {
         });
         drop(queue);
         self.ready.notify_one();
+    }
+
+    /// Lets go of all that is in a backend: gives what the stream believes selected there, and offers no more of it.
+    pub(super) fn lose(&self, backend: &BackendId) -> Vec<ExecutionName> {
+        let mut queue = self.lock();
+        queue.lost.push(backend.clone());
+        while queue.slots.take(|update| update.execution.name.backend != *backend).is_some() {}
+        queue.expected.retain(|(name, _)| name.backend != *backend);
+        queue.members.extract_if(|name| name.backend == *backend).collect()
     }
 
     /// Takes the oldest update that `hold` does not keep back.

@@ -325,6 +325,17 @@ impl Watch {
         (awaited.into_iter().cloned().collect(), before.len())
     }
 
+    /// Lets go of backends that the caller may not see any more: what was shown of them is REMOVED.
+    pub fn lose(&mut self, backends: &[BackendId]) {
+        self.discoveries.retain(|discovery| !backends.contains(&discovery.backend));
+        for name in backends.iter().flat_map(|backend| self.subscriber.lose(backend)) {
+            let table = self.tracker.0.table();
+            if let Some(entry) = table.get(&name) {
+                self.subscriber.remove(&entry.execution(), entry.record.position);
+            }
+        }
+    }
+
     /// Waits until there may be something to take.
     pub async fn ready(&self) {
         self.subscriber.ready.notified().await;
