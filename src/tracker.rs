@@ -7,7 +7,11 @@ mod apply;
 mod coalesce;
 mod discovery;
 mod error;
+#[cfg(test)]
+mod interleavings;
+mod lag;
 mod lists;
+mod opening;
 mod planner;
 mod poller;
 mod published;
@@ -26,12 +30,14 @@ use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 pub use error::Error;
+pub use lag::MAX_LAG;
 pub use lists::{ExecutionsPage, ExecutionsQuery, ListPosition, TestsPage, TestsQuery};
+pub use opening::{Resume, WatchRequest};
 pub use published::Published;
 pub use start::{StartOutcome, StartRequest};
 pub use stop::StopRequest;
 pub use subscription::{Change, MAX_SELECTION, Update};
-pub use watch::{Follow, Resume, Watch, WatchRequest};
+pub use watch::{Follow, Watch};
 
 use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, Priority};
 use crate::metrics;
@@ -64,6 +70,7 @@ struct Inner {
     table: Mutex<Table>,
     starts: start::Starts,
     stops: start::KeyedLocks<ExecutionName, tokio::sync::Mutex<()>>,
+    streams: lag::Streams,
 }
 
 /// A backend with the settings that the tracker needs of it.
@@ -137,6 +144,7 @@ impl Tracker {
             table,
             starts: start::Starts::default(),
             stops: start::KeyedLocks::default(),
+            streams: lag::Streams::default(),
         });
         inner.adopt(unfinished, in_doubt);
         for managed in &inner.backends {
@@ -145,6 +153,8 @@ impl Tracker {
             inner.tasks.clone().spawn_loop(name, poller::run(inner, managed));
         }
         inner.tasks.spawn_loop("sweeper", inner.clone().sweep_now_and_then());
+        let streams = inner.clone();
+        inner.tasks.spawn_loop("slow readers", async move { streams.streams.keep_up().await });
         Ok(Self(inner))
     }
 

@@ -1,6 +1,6 @@
 //! Following executions on a stream.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,11 @@ use crate::proto::v1::execution_update::Type;
 use crate::proto::{convert, v1};
 use crate::tasks::Phase as LifecyclePhase;
 use crate::token::{Binding, Bound, Resume as ResumeToken, ResumePoint};
-use crate::tracker::{Change, MAX_SELECTION, Published, Resume, Update, Watch, WatchRequest};
+use crate::tracker::{Change, MAX_LAG, MAX_SELECTION, Resume, Update, Watch, WatchRequest};
 
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
 const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
 const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
-/// An update unread for longer will end the stream; not enforced yet.
-const MAX_LAG: Duration = Duration::from_secs(30);
 const MAX_MIN_UPDATE_INTERVAL: Duration = Duration::from_secs(60);
 
 type Messages = Pin<Box<dyn Stream<Item = Result<encoded::WatchExecutionsResponse, Status>> + Send>>;
@@ -89,7 +87,7 @@ impl Inner {
         };
         let parent = scope.map(|scope| (scope, filter));
         let watch_request = WatchRequest { names, parent, resume, reset, max_staleness };
-        let mut watch = self.tracker.watch(watch_request, context.caller.subject()).await?;
+        let watch = self.tracker.watch(watch_request, context.caller.subject()).await?;
         let heartbeat = clamp(heartbeat.unwrap_or(DEFAULT_HEARTBEAT), MIN_HEARTBEAT..=MAX_HEARTBEAT);
         let (undone, ended_before) = if request.until_done { watch.awaited() } else { (HashSet::new(), 0) };
         let open = self.metrics.watch().open();
@@ -98,7 +96,6 @@ impl Inner {
             _open: open,
             service: self,
             bound,
-            snapshot: std::mem::take(&mut watch.snapshot).into(),
             undone,
             until_done: request.until_done,
             done_count: i32::try_from(ended_before).unwrap_or(i32::MAX),
@@ -106,7 +103,7 @@ impl Inner {
             next_heartbeat: Instant::now() + heartbeat,
             min_update: min_update.map(|interval| interval.min(MAX_MIN_UPDATE_INTERVAL)),
             sent_at: HashMap::new(),
-            phase: Phase::Snapshot,
+            phase: Phase::Opening,
             alarm: Box::pin(tokio::time::sleep(heartbeat)),
             draining,
             standing,
@@ -126,7 +123,6 @@ struct Feed {
     service: Arc<Inner>,
     watch: Watch,
     bound: Bound,
-    snapshot: VecDeque<Arc<Published>>,
     /// The names that `until_done` still waits for.
     undone: HashSet<ExecutionName>,
     until_done: bool,
@@ -149,7 +145,7 @@ struct Feed {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
-    Snapshot,
+    Opening,
     Live,
     Ended,
 }
@@ -165,14 +161,17 @@ impl Feed {
             {
                 return self.end(failure);
             }
-            if self.phase == Phase::Snapshot {
-                return Some(Ok(self.opening()));
-            }
             if self.service.lifecycle.phase() == LifecyclePhase::Draining {
                 return self.end(Failure::draining());
             }
             if self.watch.has_overflowed() {
                 return self.end(Failure::selection_too_large(MAX_SELECTION));
+            }
+            if self.watch.is_given_up() {
+                return self.end(Failure::watch_consumer_too_slow(MAX_LAG));
+            }
+            if self.phase == Phase::Opening {
+                return Some(Ok(self.opening()));
             }
             if let Some(update) = self.take() {
                 return Some(Ok(self.changed(&update)));
@@ -185,16 +184,18 @@ impl Feed {
             // Only when nothing waits: a heartbeat says that the reader is up to date.
             if Instant::now() >= self.next_heartbeat {
                 self.next_heartbeat = Instant::now() + self.heartbeat;
-                return Some(Ok(self.beat()));
+                let beat = self.beat();
+                return Some(Ok(self.message(beat)));
             }
-            let wake = self.next_heartbeat.min(self.next_held().unwrap_or(self.next_heartbeat));
+            let held = self.next_held();
+            let wake = held.map_or(self.next_heartbeat, |held| held.min(self.next_heartbeat));
             // A heartbeat is an occasion as well, where it comes often enough.
             let wake = if self.heartbeat > standing::LOOK_EVERY { wake.min(self.next_look()) } else { wake };
             if self.alarm.deadline() != wake {
                 self.alarm.as_mut().reset(wake);
             }
             tokio::select! {
-                () = self.watch.ready() => {}
+                () = self.watch.ready(held) => {}
                 () = &mut self.alarm => {}
                 () = &mut self.draining => return self.end(Failure::draining()),
             }
@@ -216,7 +217,6 @@ impl Feed {
         let all = || service.tracker.backends().into_iter().map(|(info, _)| info.id).collect();
         let lost = self.standing.look(all).await?;
         if !lost.is_empty() {
-            self.snapshot.retain(|execution| !lost.contains(&execution.name.backend));
             self.watch.lose(&lost);
         }
         Ok(())
@@ -230,7 +230,11 @@ impl Feed {
 
     /// The next message of the opening: a SNAPSHOT, or the mark that all of them were sent.
     fn opening(&mut self) -> encoded::WatchExecutionsResponse {
-        if let Some(execution) = self.snapshot.pop_front() {
+        if Instant::now() >= self.next_heartbeat {
+            self.next_heartbeat = Instant::now() + self.heartbeat;
+            return untokened(self.beat());
+        }
+        if let Some(execution) = self.watch.take_snapshot() {
             let update = ExecutionUpdate {
                 r#type: Type::Snapshot.into(),
                 execution: execution.encoded(),
@@ -238,15 +242,14 @@ impl Feed {
             };
             self.service.metrics.watch().update(0);
             self.settle(&execution, false);
-            return untokened(update);
+            return untokened(Event::Update(update));
         }
         // What a resumed stream missed comes before the mark, whatever rate the caller wants.
         let opened_up_to = self.watch.position;
         if let Some(missed) = self.watch.take(|update| update.position > opened_up_to) {
-            return untokened(self.update(&missed));
+            return untokened(Event::Update(self.update(&missed)));
         }
         self.phase = Phase::Live;
-        self.snapshot = VecDeque::new();
         self.message(Event::SnapshotComplete(v1::SnapshotComplete {
             reset: self.watch.reset,
             heartbeat_interval: Some(convert::from_duration(self.heartbeat)),
@@ -302,13 +305,13 @@ impl Feed {
         }
     }
 
-    fn beat(&self) -> encoded::WatchExecutionsResponse {
-        self.message(Event::Heartbeat(v1::Heartbeat {
+    fn beat(&self) -> Event {
+        Event::Heartbeat(v1::Heartbeat {
             oldest_observe_time: self.watch.oldest_observe_time().and_then(convert::from_time),
             unreachable: self.unreachable(),
             send_time: convert::from_time(self.service.tracker.now()),
             max_staleness: self.watch.max_staleness.map(convert::from_duration),
-        }))
+        })
     }
 
     fn message(&self, event: Event) -> encoded::WatchExecutionsResponse {
@@ -330,8 +333,8 @@ impl Feed {
 }
 
 /// The token stays empty during the opening: a stream that breaks off there opens anew.
-fn untokened(update: ExecutionUpdate) -> encoded::WatchExecutionsResponse {
-    encoded::WatchExecutionsResponse { resume_token: String::new(), event: Some(Event::Update(update)) }
+fn untokened(event: Event) -> encoded::WatchExecutionsResponse {
+    encoded::WatchExecutionsResponse { resume_token: String::new(), event: Some(event) }
 }
 
 fn resume_of(point: ResumePoint) -> Result<Resume, Failure> {

@@ -2,14 +2,16 @@
 
 mod slots;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use slots::Slots;
 
 use super::Published;
+use super::lag::MAX_LAG;
 use crate::model::filter::Filter;
 use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp};
 
@@ -76,11 +78,13 @@ pub struct Update {
 pub(super) struct Subscriber {
     pub(super) selection: Selection,
     queue: Mutex<Queue>,
-    pub(super) ready: Notify,
+    ready: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// What the stream is opened with and has not taken yet.
+    opening: VecDeque<Arc<Published>>,
     slots: Slots,
     /// Ends that are being saved, by name, with their places; they are offered next.
     expected: Vec<(ExecutionName, u64)>,
@@ -89,7 +93,16 @@ struct Queue {
     /// Backends that the stream's caller may not see any more.
     lost: Vec<BackendId>,
     overflowed: bool,
+    /// Until then the stream itself holds back what waits.
+    held_until: Option<Instant>,
+    /// What waits first, and since when at least.
+    front: Option<(Front, Instant)>,
+    /// Its reader was too slow, and what waited was freed.
+    given_up: bool,
 }
+
+/// What waits first: how much is left of the opening, and the number of the first slot.
+type Front = (usize, usize);
 
 impl Subscriber {
     pub(super) fn new(selection: Selection) -> Self {
@@ -119,6 +132,9 @@ impl Subscriber {
     /// Queues a state, if it concerns the stream.
     pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
+        if queue.given_up {
+            return;
+        }
         queue.meet(&execution.name);
         if queue.lost.contains(&execution.name.backend) {
             return;
@@ -193,9 +209,47 @@ impl Subscriber {
     pub(super) fn lose(&self, backend: &BackendId) -> Vec<ExecutionName> {
         let mut queue = self.lock();
         queue.lost.push(backend.clone());
+        queue.opening.retain(|execution| execution.name.backend != *backend);
         while queue.slots.take(|update| update.execution.name.backend != *backend).is_some() {}
         queue.expected.retain(|(name, _)| name.backend != *backend);
         queue.members.extract_if(|name| name.backend == *backend).collect()
+    }
+
+    /// Notes what the stream is to be opened with.
+    pub(super) fn open_with(&self, snapshot: Vec<Arc<Published>>) {
+        self.lock().opening = snapshot.into();
+    }
+
+    /// Takes what comes next of what the stream is opened with.
+    pub(super) fn take_opening(&self) -> Option<Arc<Published>> {
+        let mut queue = self.lock();
+        let next = queue.opening.pop_front();
+        if queue.opening.is_empty() {
+            queue.opening = VecDeque::new();
+        }
+        next
+    }
+
+    /// Waits until there may be something to take that was not there before. What is there is held back by the
+    /// stream, until the given time.
+    pub(super) async fn ready(&self, held_until: Option<Instant>) {
+        self.lock().held_until = held_until;
+        self.ready.notified().await;
+    }
+
+    /// Where something waits for too long, frees all that waits; the stream is of no use any more.
+    pub(super) fn give_up_if_behind(&self, now: Instant) -> bool {
+        let mut queue = self.lock();
+        let behind = !queue.given_up && queue.is_behind(now);
+        if behind {
+            *queue = Queue { given_up: true, ..Queue::default() };
+        }
+        behind
+    }
+
+    /// Whether the reader was too slow.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.lock().given_up
     }
 
     /// Takes the oldest update that `hold` does not keep back.
@@ -227,6 +281,25 @@ impl Subscriber {
 }
 
 impl Queue {
+    /// Whether what waits first has waited for too long. Only looks tell, so that updates need no clock.
+    fn is_behind(&mut self, now: Instant) -> bool {
+        if self.opening.is_empty() && self.slots.is_empty() {
+            self.front = None;
+            return false;
+        }
+        let front = (self.opening.len(), self.slots.first());
+        match self.front {
+            Some((known, since)) if known == front => {
+                let since = self.held_until.map_or(since, |held_until| since.max(held_until));
+                now.duration_since(since) > MAX_LAG
+            }
+            _ => {
+                self.front = Some((front, now));
+                false
+            }
+        }
+    }
+
     /// What was expected of an execution is there, or will be something else.
     fn meet(&mut self, name: &ExecutionName) {
         self.expected.retain(|(expected, _)| expected != name);

@@ -291,8 +291,27 @@ impl Table {
         Some(state)
     }
 
+    /// Registers a stream by names and reads their states, each with its place: changes after them have no gap.
+    pub(super) fn open_by_names(
+        &mut self,
+        names: &[ExecutionName],
+        subscriber: &Arc<Subscriber>,
+    ) -> Vec<(Arc<Published>, u64)> {
+        for name in names {
+            self.subscribe_name(name, subscriber);
+        }
+        let entries = names.iter().filter_map(|name| self.entries.get(name));
+        entries.map(|entry| (entry.execution(), entry.shown_at)).collect()
+    }
+
+    /// The states that a stream by parent selects, each with its place.
+    pub(super) fn selected(&self, subscriber: &Subscriber) -> Vec<(Arc<Published>, u64)> {
+        let states = self.entries.values().map(|entry| (entry.execution(), entry.shown_at));
+        states.filter(|(execution, _)| subscriber.selection.matches(execution, false)).collect()
+    }
+
     /// Registers a stream by names. Call under the same lock as reading their states.
-    pub(super) fn subscribe_name(&mut self, name: &ExecutionName, subscriber: &Arc<Subscriber>) {
+    fn subscribe_name(&mut self, name: &ExecutionName, subscriber: &Arc<Subscriber>) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.subscribers.push(subscriber.clone());
             if entry.is_ending() {
@@ -321,12 +340,15 @@ impl Table {
 
     /// What changed after a position, oldest first; `None` where that is no longer known.
     pub(super) fn changed_since(&self, position: u64) -> Option<Vec<ExecutionName>> {
-        if position < self.forgotten {
-            return None;
-        }
-        let missed = || self.changes.range(position.saturating_add(1)..).map(|(_, change)| change);
-        let too_old = missed().next().is_some_and(|(_, time)| self.clock.since(*time) > TOMBSTONES);
-        (!too_old).then(|| missed().map(|(name, _)| name.clone()).collect())
+        let missed = self.changes.range(position.saturating_add(1)..).map(|(_, (name, _))| name.clone());
+        self.remembers(position).then(|| missed.collect())
+    }
+
+    /// Whether all is known that changed after a position.
+    pub(super) fn remembers(&self, position: u64) -> bool {
+        let missed = self.changes.range(position.saturating_add(1)..).next();
+        position >= self.forgotten
+            && missed.is_none_or(|(_, (_, time))| self.clock.since(*time) <= TOMBSTONES)
     }
 
     /// Lets go of what nobody follows and of changes too old to resume from.

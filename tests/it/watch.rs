@@ -15,7 +15,7 @@ use tonic::{Code, Request};
 use crate::rig::{
     Stream, begin_endless, finish, id_of, is, quick, shown, start_elsewhere, watching, watching_parent,
 };
-use crate::support::{World, blamed, state, told, verdict};
+use crate::support::{blamed, state, told, verdict};
 
 const SECOND: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 1, nanos: 0 });
 
@@ -68,7 +68,7 @@ async fn a_stream_opens_with_a_snapshot_and_goes_on_with_rising_revisions_to_the
 }
 
 #[tokio::test]
-async fn a_stream_on_what_is_done_is_one_snapshot_complete_and_ok() {
+async fn row_12_a_stream_on_what_is_done_is_one_snapshot_complete_and_ok() {
     let world = quick(20.0).await;
     let ended = world.run("connect", "greeting").await;
     let calls = world.calls("connect", "*");
@@ -298,7 +298,7 @@ async fn what_is_gone_twice_half_a_minute_apart_is_lost() {
 }
 
 #[tokio::test]
-async fn a_deadline_ends_a_stream_with_its_own_code() {
+async fn row_13_a_deadline_ends_a_stream_with_its_own_code() {
     let world = quick(1.0).await;
     let started = begin_endless(&world).await;
     let mut request = Request::new(watching([&started.name]));
@@ -405,81 +405,5 @@ async fn a_parent_never_hears_of_a_name_that_turns_out_not_to_exist() {
     for _ in 0..2 {
         let event = parent.event().await;
         assert!(matches!(event, Event::Heartbeat(_)), "{event:?}");
-    }
-}
-
-/// A stream on a connection of its own, into whose window no more than the opening fits.
-async fn stalled_at_once(
-    world: &World,
-    request: WatchExecutionsRequest,
-) -> tonic::Streaming<v1::WatchExecutionsResponse> {
-    let address = format!("http://{}", world.gateway.addresses()[0]);
-    let endpoint = tonic::transport::Channel::from_shared(address).unwrap().initial_stream_window_size(256);
-    let client = v1::test_execution_service_client::TestExecutionServiceClient::new;
-    let mut client = client(endpoint.connect().await.unwrap());
-    client.watch_executions(request).await.unwrap().into_inner()
-}
-
-#[tokio::test]
-async fn a_slow_reader_gets_the_newest_state_and_how_many_it_stands_for() {
-    let world = quick(1.0).await;
-    let started = begin_endless(&world).await;
-    let mut slow = stalled_at_once(&world, watching([&started.name])).await;
-
-    let mut quick_reader = Stream::open(&world, watching([&started.name])).await.unwrap();
-    quick_reader.opening().await;
-    let id = id_of(&started.name);
-    for passed in 1..=8 {
-        world.control(
-            "connect",
-            json!({"command": "set", "execution": id, "total": 9, "passed": passed, "failed": 0}),
-        );
-        quick_reader
-            .until(|update| shown(update).counts.and_then(|counts| counts.passed) == Some(passed))
-            .await;
-    }
-    finish(&world, &started.name);
-    quick_reader.until(|update| shown(update).done).await;
-
-    let mut seen = Vec::new();
-    while !seen.last().is_some_and(|update| shown(update).done) {
-        if let Some(Event::Update(update)) = slow.message().await.unwrap().unwrap().event {
-            seen.push(update);
-        }
-    }
-    assert!(seen.windows(2).all(|pair| shown(&pair[0]).revision < shown(&pair[1]).revision));
-    let merged: i32 = seen.iter().map(|update| update.coalesced_count).sum();
-    assert!(merged >= 5 && seen.len() <= 5, "{} updates stand for {merged} more", seen.len());
-}
-
-#[tokio::test]
-async fn a_heartbeat_never_overtakes_an_update() {
-    let world = quick(1.0).await;
-    let started = begin_endless(&world).await;
-    let watch = WatchExecutionsRequest { heartbeat_interval: SECOND, ..watching([&started.name]) };
-    // Many, as a heartbeat that is due and an update that waits may go out in either order by chance.
-    let mut stalled = Vec::new();
-    for _ in 0..12 {
-        stalled.push(stalled_at_once(&world, watch.clone()).await);
-    }
-    let mut quick_reader = Stream::open(&world, watch).await.unwrap();
-    quick_reader.opening().await;
-    finish(&world, &started.name);
-    quick_reader.until(|update| shown(update).done).await;
-    let seen = crate::support::now().unix_timestamp();
-    for _ in 0..3 {
-        quick_reader.beat().await;
-    }
-    for mut stream in stalled {
-        loop {
-            match stream.message().await.unwrap().unwrap().event.unwrap() {
-                Event::Update(update) if shown(&update).done => break,
-                Event::Heartbeat(beat) => {
-                    let sent = beat.send_time.unwrap().seconds;
-                    assert!(sent <= seen, "a heartbeat sent {} s after the end came first", sent - seen);
-                }
-                _ => {}
-            }
-        }
     }
 }

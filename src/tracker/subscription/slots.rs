@@ -79,6 +79,16 @@ impl Slots {
         }
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number of the first slot: it rises as they are taken in their turn.
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
     /// Whether an update of an execution waits.
     pub(super) fn has(&self, name: &ExecutionName) -> bool {
         self.place(name).is_some()

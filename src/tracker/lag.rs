@@ -1,0 +1,129 @@
+//! Streams whose reader is too slow: what waits for it is freed, and it is told when it reads again.
+//!
+//! While a reader takes nothing nobody polls its stream, so that this can't be seen from inside the stream.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::subscription::Subscriber;
+
+/// An update that is unread for longer ends its stream.
+pub const MAX_LAG: Duration = Duration::from_secs(30);
+/// How often is looked for such updates.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The open streams.
+#[derive(Debug, Default)]
+pub(super) struct Streams(Mutex<Vec<Weak<Subscriber>>>);
+
+impl Streams {
+    pub(super) fn add(&self, subscriber: &Arc<Subscriber>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(subscriber));
+    }
+
+    /// Frees what waits for readers that are too slow, now and then, as long as the process runs.
+    pub(super) async fn keep_up(&self) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            self.look(Instant::now());
+        }
+    }
+
+    fn look(&self, now: Instant) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.retain(|stream| {
+            let open = stream.upgrade();
+            if let Some(subscriber) = &open
+                && subscriber.give_up_if_behind(now)
+            {
+                tracing::debug!("a stream's reader is too slow: what waits for it is freed");
+            }
+            open.is_some()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Published;
+    use super::super::subscription::Selection;
+    use super::*;
+    use crate::model::{Execution, ExecutionName};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn state(id: usize) -> Arc<Published> {
+        let name = format!("backends/b/tests/t/executions/{id}");
+        Published::new(Execution::unread(ExecutionName::parse(&name).unwrap()))
+    }
+
+    fn stream() -> (Streams, Arc<Subscriber>) {
+        let (streams, subscriber) = (Streams::default(), Arc::new(Subscriber::new(Selection::Names)));
+        streams.add(&subscriber);
+        (streams, subscriber)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_unread_for_too_long_is_freed_and_nothing_is_queued_any_more() {
+        let (streams, subscriber) = stream();
+        subscriber.offer(&state(0), 1);
+        streams.look(Instant::now());
+        tokio::time::advance(MAX_LAG).await;
+        // A newer state in the same slot is no progress of the reader.
+        subscriber.offer(&state(0), 2);
+        streams.look(Instant::now());
+        assert!(!subscriber.is_given_up());
+        tokio::time::advance(SECOND).await;
+        streams.look(Instant::now());
+        assert!(subscriber.is_given_up());
+        subscriber.offer(&state(1), 3);
+        assert!(subscriber.take(|_| false).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_has_taken_everything_or_is_made_to_wait_has_its_time_afterwards() {
+        let (streams, subscriber) = stream();
+        tokio::time::advance(MAX_LAG * 2).await;
+        streams.look(Instant::now());
+        subscriber.offer(&state(0), 1);
+        subscriber.ready(None).await;
+        // It leaves the update where it is, as with a floor under its rate, and waits for more.
+        let held_until = Instant::now() + MAX_LAG * 2;
+        let mut waiting = std::pin::pin!(subscriber.ready(Some(held_until)));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        streams.look(Instant::now());
+        tokio::time::advance(MAX_LAG * 3).await;
+        streams.look(Instant::now());
+        assert!(!subscriber.is_given_up());
+        tokio::time::advance(SECOND).await;
+        streams.look(Instant::now());
+        assert!(subscriber.is_given_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_opening_may_take_its_time_as_long_as_it_goes_on() {
+        let (streams, subscriber) = stream();
+        subscriber.open_with((0..3).map(state).collect());
+        streams.look(Instant::now());
+        for _ in 0..2 {
+            tokio::time::advance(MAX_LAG - SECOND).await;
+            streams.look(Instant::now());
+            assert!(subscriber.take_opening().is_some());
+            streams.look(Instant::now());
+        }
+        tokio::time::advance(MAX_LAG + SECOND).await;
+        streams.look(Instant::now());
+        assert!(subscriber.is_given_up());
+        assert!(subscriber.take_opening().is_none(), "the snapshot is freed as well");
+    }
+
+    #[test]
+    fn streams_that_are_gone_are_forgotten() {
+        let (streams, subscriber) = stream();
+        drop(subscriber);
+        streams.look(Instant::now());
+        assert!(streams.0.lock().unwrap().is_empty());
+    }
+}
