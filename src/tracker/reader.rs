@@ -75,20 +75,14 @@ impl Inner {
         call: &Call,
     ) -> Result<Arc<Published>, Error> {
         let managed = self.managed(&name.backend)?;
-        self.shown(name).await;
         let now = Instant::now();
         if let Some(known) = self.recall(name, now)? {
-            let table = self.table();
-            let entry = table.get(name);
-            let followed = entry
-                .is_some_and(|entry| entry.is_followed(now) && entry.record.execution.observe_time.is_some());
-            let age = entry.and_then(|entry| entry.read_at).map(|read_at| now.duration_since(read_at));
-            let fresh_enough = match max_staleness {
-                None => followed || age.is_some_and(|age| age <= DEFAULT_STALENESS),
-                Some(wanted) => age.is_some_and(|age| age <= wanted && !wanted.is_zero()),
-            };
-            if known.is_done() || fresh_enough {
+            if known.is_done() || self.is_fresh(name, max_staleness, now) {
                 return Ok(known);
+            }
+            // It may have ended, and that is being saved: then there is nothing to read.
+            if let Some(shown) = self.shown(name).await.filter(|shown| shown.is_done()) {
+                return Ok(shown);
             }
         } else if name.execution.is_minted() {
             return Err(Error::NotFound { resource_type: resource::EXECUTION, name: name.to_string() });
@@ -102,6 +96,20 @@ impl Inner {
                 _ => Err(Error::backend(&managed.id, error)),
             },
             Err(error) => Err(Error::backend(&managed.id, error)),
+        }
+    }
+
+    /// Whether what is shown of an execution is as young as is wanted, or followed where nothing is.
+    fn is_fresh(&self, name: &ExecutionName, max_staleness: Option<Duration>, now: Instant) -> bool {
+        let table = self.table();
+        let Some(entry) = table.get(name).filter(|entry| !entry.is_ending()) else { return false };
+        let age = entry.read_at.map(|read_at| now.duration_since(read_at));
+        match max_staleness {
+            None => {
+                let followed = entry.is_followed(now) && entry.record.execution.observe_time.is_some();
+                followed || age.is_some_and(|age| age <= DEFAULT_STALENESS)
+            }
+            Some(wanted) => age.is_some_and(|age| age <= wanted && !wanted.is_zero()),
         }
     }
 

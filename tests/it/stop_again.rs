@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::place::{Place, Process, get, until_done};
 use crate::start::name_of;
-use crate::support::{Client, state, told};
+use crate::support::{Client, PATIENCE, state, told};
 
 const SLOW: &str = "Takes a minute";
 
@@ -70,9 +70,12 @@ async fn a_stop_that_took_effect_before_a_kill_is_not_sent_again_after_it() {
     let process = killed_and_started_again(&place, process).await;
     let survivor = name_of(&process.client, &parent, "second").await;
     // Until upstream shows that it took effect, nobody can tell.
-    while let Err(unknown) = stop(&process.client, &name, "stop").await {
-        assert_eq!(told(&unknown), (Code::Unknown, "STOP_OUTCOME_UNKNOWN".into()));
-    }
+    let settled = async {
+        while let Err(unknown) = stop(&process.client, &name, "stop").await {
+            assert_eq!(told(&unknown), (Code::Unknown, "STOP_OUTCOME_UNKNOWN".into()));
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.expect("the stop did not show");
     assert_eq!(kills(&place), 1);
     assert_eq!(state(&until_done(&process.client, &name).await), State::Stopped);
     let survivor = get(&process.client, &survivor).await.unwrap();
