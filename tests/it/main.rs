@@ -44,6 +44,7 @@ mod slow_readers;
 mod start;
 mod stop;
 mod stop_again;
+mod store;
 mod support;
 mod tls;
 mod watch;

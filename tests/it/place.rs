@@ -1,6 +1,6 @@
 //! A gateway as a process of its own, with a store that outlives it, over a sandbox in the test's process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,10 @@ use testgate::sandbox::{connect, lex, openmetadata, sigv4};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tonic::Status;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{self, Client, PATIENCE, World};
 
@@ -120,6 +124,23 @@ poll_interval = "200ms"
         Self::connected(self.command()).await
     }
 
+    /// As [`Self::process`], with its store elsewhere.
+    pub(crate) async fn process_on(&self, store: &Path) -> Process {
+        let mut command = self.command();
+        command.arg("--store").arg(store);
+        Self::connected(command).await
+    }
+
+    /// What a process says that can't use its store.
+    pub(crate) async fn refused_on(&self, store: &Path) -> String {
+        let mut command = self.command();
+        command.arg("--store").arg(store);
+        let child = command.spawn().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        String::from_utf8(ended.stderr).unwrap()
+    }
+
     pub(crate) async fn connected(mut command: Command) -> Process {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -139,6 +160,20 @@ impl Process {
     /// SIGKILL, and waits until it is gone.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Waits until its health says that it serves.
+    pub(crate) async fn serves(&self) {
+        let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        let mut health = HealthClient::new(channel.connect().await.unwrap());
+        let all = HealthCheckRequest { service: String::new() };
+        let mut states = health.watch(all).await.unwrap().into_inner();
+        let served = async {
+            while states.message().await.unwrap().expect("the watch goes on").status()
+                != ServingStatus::Serving
+            {}
+        };
+        tokio::time::timeout(PATIENCE, served).await.expect("it does not serve");
     }
 
     pub(crate) fn terminate(&self) {

@@ -1,7 +1,6 @@
 //! What a restart keeps: the gateway as a process of its own that is killed, stopped, and started again.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use testgate::proto::v1;
@@ -11,9 +10,9 @@ use testgate::sandbox::fault::{Fault, FaultKind};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::place::{Place, get, next, output, snapshot, until, until_done};
+use crate::place::{Place, get, next, snapshot, until, until_done};
 use crate::start::{CONNECT, Kind, LEX, QUALITY, name_of, start};
-use crate::support::{PATIENCE, state, told, verdict};
+use crate::support::{state, told, verdict};
 
 const KINDS: [Kind; 3] = [CONNECT, LEX, QUALITY];
 
@@ -210,18 +209,6 @@ async fn row_28_a_kill_at_any_point_of_a_start_starts_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_same_store_is_told_which_file_is_taken() {
-    let place = Place::new().await;
-    let first = place.process().await;
-    let mut second = place.command().spawn().unwrap();
-    let status = tokio::time::timeout(PATIENCE, second.wait()).await.unwrap().unwrap();
-    assert!(!status.success());
-    let text = output(&mut second).await;
-    assert!(text.contains(&place.store().canonicalize().unwrap().display().to_string()), "{text}");
-    start(&first.client, &LEX.parent(&place.world).await, "").await.unwrap();
-}
-
-#[tokio::test]
 async fn a_terminated_gateway_ends_streams_and_goes_in_time() {
     let place = Place::new().await;
     let mut process = place.process().await;
@@ -243,81 +230,6 @@ async fn a_terminated_gateway_ends_streams_and_goes_in_time() {
     assert!(process.exit().await.success());
     assert!(begun.elapsed() < Duration::from_secs(6), "longer than drain_timeout: {:?}", begun.elapsed());
     drop(mute);
-}
-
-#[tokio::test]
-async fn row_48_a_full_disk_refuses_starts_and_nothing_else() {
-    let place = Place::new().await;
-    let process = place.process().await;
-    let parent = LEX.parent(&place.world).await;
-    let name = name_of(&process.client, &parent, "before").await;
-    let sent = place.world.calls("lex", LEX.operation);
-
-    process.limit_files("4096");
-    let refused = start(&process.client, &parent, "full").await.unwrap_err();
-    assert_eq!(told(&refused), (Code::Unavailable, "STORE_UNAVAILABLE".into()), "{refused}");
-    assert!(refused.get_details_retry_info().is_some());
-    assert_eq!(place.world.calls("lex", LEX.operation), sent, "nothing is sent that can't be journalled");
-    assert!(!get(&process.client, &name).await.unwrap().name.is_empty());
-    let list = v1::ListExecutionsRequest { parent: parent.clone(), ..Default::default() };
-    let rows = process.client.clone().list_executions(list).await.unwrap().into_inner().executions;
-    assert_eq!(rows.len(), 1);
-    assert!(until_done(&process.client, &name).await.done, "what is followed is followed on");
-
-    process.limit_files("unlimited");
-    let deadline = Instant::now() + PATIENCE;
-    let started = loop {
-        match start(&process.client, &parent, "full").await {
-            Ok(started) => break started,
-            Err(refused) => assert_eq!(told(&refused).1, "STORE_UNAVAILABLE", "{refused}"),
-        }
-        assert!(Instant::now() < deadline, "writes did not come back");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    assert!(!started.deduplicated);
-    let before = started.execution.unwrap().name;
-    process.kill().await;
-    let process = place.process().await;
-    assert_eq!(name_of(&process.client, &parent, "full").await, before);
-}
-
-#[tokio::test]
-async fn row_48_a_store_that_can_only_be_read_refuses_starts_and_serves_reads() {
-    let place = Place::new().await;
-    let mut first = place.process().await;
-    let parent = LEX.parent(&place.world).await;
-    let name = name_of(&first.client, &parent, "before").await;
-    let done = until_done(&first.client, &name).await;
-    first.terminate();
-    assert!(first.exit().await.success());
-    // From its first byte on the process can't write to the file. Permissions would not keep root from it.
-    let second = Place::connected(place.command_after("ulimit -f 0")).await;
-    assert_eq!(get(&second.client, &name).await.unwrap(), done);
-    let sent = place.world.calls("lex", LEX.operation);
-    let refused = start(&second.client, &parent, "after").await.unwrap_err();
-    assert_eq!(told(&refused), (Code::Unavailable, "STORE_UNAVAILABLE".into()), "{refused}");
-    assert_eq!(place.world.calls("lex", LEX.operation), sent);
-    let repeat = start(&second.client, &parent, "before").await.unwrap();
-    assert!(repeat.deduplicated, "what is known needs no write");
-}
-
-#[tokio::test]
-async fn a_store_that_is_lost_costs_memory_and_no_meaning() {
-    let place = Place::new().await;
-    let first = place.process().await;
-    let name = name_of(&first.client, &LEX.parent(&place.world).await, "once").await;
-    let before = until_done(&first.client, &name).await;
-    first.kill().await;
-    remove(&place.store());
-    let second = place.process().await;
-    let read = until_done(&second.client, &name).await;
-    assert_eq!((read.state, read.verdict), (before.state, before.verdict));
-    assert!(read.revision > before.revision, "a new store's revisions begin above the old one's");
-    assert!(read.request_id.is_empty());
-}
-
-fn remove(path: &Path) {
-    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]
