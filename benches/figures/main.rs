@@ -11,6 +11,8 @@ mod forwarded;
 #[path = "../support/gateway.rs"]
 mod gateway;
 mod idle;
+#[path = "../../tests/it/large_store.rs"]
+mod large_store;
 mod lex;
 mod load;
 #[path = "../support/process.rs"]
@@ -19,14 +21,15 @@ mod reads;
 mod report;
 mod signed;
 mod start;
+mod store;
 mod streams;
 mod upstream;
 
 use anyhow::bail;
 
 /// The figures, in the order in which they are taken.
-const FIGURES: [&str; 9] =
-    ["start", "memory", "reads", "forwarded", "idle", "names", "fanout", "changes", "cap"];
+const FIGURES: [&str; 10] =
+    ["start", "store", "memory", "reads", "forwarded", "idle", "names", "fanout", "changes", "cap"];
 
 fn main() -> anyhow::Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
 async fn take(figure: &str) -> anyhow::Result<()> {
     match figure {
         "start" => start::first_reply().await,
+        "store" => store::first_reply().await,
         "memory" => start::idle_memory().await,
         "reads" => reads::tracked().await,
         "forwarded" => forwarded::forwarded().await,

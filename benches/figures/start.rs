@@ -59,19 +59,20 @@ pub(crate) async fn idle_memory() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Wall and CPU time until the first reply, in milliseconds; the server is stopped.
+/// As [`times`]; the server is stopped.
 async fn time(server: Server) -> anyhow::Result<[f64; 2]> {
     let times = times(&server);
     server.stop().await?;
     Ok(times)
 }
 
-fn times(server: &Server) -> [f64; 2] {
+/// Wall and CPU time until the first reply, in milliseconds.
+pub(crate) fn times(server: &Server) -> [f64; 2] {
     [server.first_reply, server.first_reply_cpu].map(|time| time.as_secs_f64() * 1e3)
 }
 
 /// With backends at addresses at which nobody answers.
-async fn start_gateway(folder: &Path) -> anyhow::Result<Server> {
+pub(crate) async fn start_gateway(folder: &Path) -> anyhow::Result<Server> {
     let nobody = || "127.0.0.1:9".to_owned();
     let nowhere = Upstreams { connect: nobody(), lex: nobody(), openmetadata: nobody() };
     gateway::start(folder, &nowhere, &Settings::default()).await

@@ -176,6 +176,17 @@ impl Process {
         tokio::time::timeout(PATIENCE, served).await.expect("it does not serve");
     }
 
+    /// The CPU time of all its threads so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id().unwrap())).unwrap();
+        let times = threads.filter_map(|thread| {
+            // A thread may end meanwhile.
+            let times = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            times.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+        });
+        times.sum()
+    }
+
     pub(crate) fn terminate(&self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
