@@ -57,9 +57,9 @@ pub struct Admin {
     /// The process's phase; `/drain` changes it.
     pub lifecycle: Lifecycle,
     /// The log level; `None` where the process does not log.
-    pub log: Option<LogHandle>,
-    /// The configuration without secrets.
-    pub config: serde_json::Value,
+    pub log: Option<Arc<LogHandle>>,
+    /// The configuration that holds, without secrets.
+    pub config: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// How each part is doing now.
     pub readiness: Box<dyn Fn() -> Vec<Readiness> + Send + Sync>,
     /// All metrics as Prometheus text.
@@ -217,7 +217,7 @@ fn readyz(admin: &Admin, verbose: bool) -> Reply {
 }
 
 fn config(admin: &Admin) -> Reply {
-    reply(StatusCode::OK, "application/json", format!("{:#}\n", admin.config))
+    reply(StatusCode::OK, "application/json", format!("{:#}\n", (admin.config)()))
 }
 
 async fn set_log_level(admin: &Admin, request: Request<Incoming>) -> Reply {

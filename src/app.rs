@@ -4,17 +4,22 @@ mod access;
 mod banner;
 mod health;
 mod probe;
+mod reload;
 mod sandbox;
 mod service_manager;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 pub use probe::{ProbedBackend, probe};
 pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
+
+use reload::Reload;
 
 use crate::auth::Auth;
 use crate::backend::{Shared, registry};
@@ -67,7 +72,7 @@ pub async fn serve_sandbox(options: &SandboxOptions) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     tokio::select! {
         () = lifecycle.draining() => {}
-        () = signals.run(lifecycle.clone()) => {}
+        () = signals.run(lifecycle.clone(), || {}) => {}
     }
     simulated.shutdown().await;
     Ok(())
@@ -87,6 +92,10 @@ pub fn load(path: &std::path::Path, flags: &Overrides) -> Result<Config, Vec<Pro
 /// It could not start, or one of its critical tasks ended.
 pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> {
     let inherited = server::inherited().context("the service manager's sockets can't be used")?;
+    let file = match &source {
+        Source::File(path) => Some(path.clone()),
+        Source::Sandbox(_) => None,
+    };
     let (config, simulated) = match source {
         Source::File(path) => (load(&path, flags).map_err(StartError::Config)?, None),
         Source::Sandbox(options) => {
@@ -100,7 +109,14 @@ pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> 
         .map_err(|error| anyhow::anyhow!("logging could not start: {error}"))?;
     let gateway = Gateway::start_on(inherited, config, Some(logs), Clock::system()).await?;
     banner::print(&gateway, simulated.as_ref());
-    let result = gateway.run_until_signal().await;
+    let read_again = || match &file {
+        Some(path) => load(path, flags),
+        None => {
+            let message = "there is no file to read again".to_owned();
+            Err(vec![Problem { line: None, key: String::new(), message }])
+        }
+    };
+    let result = gateway.run_until_signal(read_again).await;
     if let Some(simulated) = simulated {
         simulated.shutdown().await;
     }
@@ -110,8 +126,7 @@ pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> 
 /// A gateway that is serving. Also what tests start in their own process.
 #[derive(Debug)]
 pub struct Gateway {
-    config: Config,
-    guard: access::Guard,
+    reload: Arc<Reload>,
     addresses: Vec<crate::config::ListenAddr>,
     admin: Option<std::net::SocketAddr>,
     lifecycle: Lifecycle,
@@ -151,30 +166,23 @@ impl Gateway {
             StorePath::File(path) => Some(path.clone()),
         };
         let store = Store::open(location, clock.clone())?;
-        let backends = registry::build(&config.backends, &Shared::new(clock.clone(), metrics.clone()))
-            .into_iter()
-            .zip(&config.backends)
-            .map(|(backend, config)| BackendSetup {
-                backend,
-                poll_interval: config.poll_interval,
-                tracking_deadline: config.tracking_deadline,
-                metrics: metrics.backend(config.id.as_str()),
-            })
-            .collect();
+        let shared = Shared::new(clock.clone(), metrics.clone());
+        let backends = backend_setups(&config, &shared);
         let (key, epoch) = (TokenKey::from_bytes(store.token_key()), Epoch(store.epoch()));
         let tracker = Tracker::new(backends, store, config.store.retention, clock.clone(), tasks.clone())?;
         let (routes, health) = routes(&tracker, &lifecycle, &key, epoch, &metrics)?;
 
         metrics.started_at(seconds_since_1970(clock.now()));
-        let admin =
-            health::serve_admin(&config, &tracker, &lifecycle, &tasks, logs, &metrics, &guard).await?;
         let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, &metrics);
+        let (logs, current) = (logs.map(Arc::new), ArcSwap::from_pointee(config));
+        let reload = Arc::new(Reload { current, shared, guard, tracker: tracker.clone(), logs });
+        let admin = health::serve_admin(&reload, &lifecycle, &tasks).await?;
         lifecycle.serve();
         tasks.spawn(
             "health",
             health::keep_told(tracker.clone(), health, lifecycle.clone(), Instant::now() + PROBE_WITHIN),
         );
-        Ok(Self { config, guard, addresses, admin, lifecycle, tasks, server })
+        Ok(Self { reload, addresses, admin, lifecycle, tasks, server })
     }
 
     /// Where gRPC is served, with the ports that the system picked.
@@ -189,12 +197,20 @@ impl Gateway {
 
     /// Who may call.
     pub fn auth(&self) -> &Auth {
-        &self.guard.auth
+        &self.reload.guard.auth
     }
 
-    /// What it was started with.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The configuration that holds.
+    pub fn config(&self) -> Arc<Config> {
+        self.reload.current.load_full()
+    }
+
+    /// Takes another configuration while it serves, whole or not at all.
+    ///
+    /// # Errors
+    /// What can't change while it serves; nothing has changed then.
+    pub fn reconfigure(&self, config: Config) -> Result<(), Vec<Problem>> {
+        self.reload.take(Ok(config))
     }
 
     /// Begins the drain and waits until everything has ended, at most `drain_timeout`.
@@ -203,7 +219,7 @@ impl Gateway {
     /// Something did not end in time and was cut.
     pub async fn drain(mut self) -> anyhow::Result<()> {
         // Less what it takes to leave.
-        let deadline = Instant::now() + self.config.server.drain_timeout.mul_f64(0.95);
+        let deadline = Instant::now() + self.config().server.drain_timeout.mul_f64(0.95);
         self.lifecycle.drain();
         let served = tokio::time::timeout_at(deadline, &mut self.server).await;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -215,18 +231,24 @@ impl Gateway {
     }
 
     /// Serves until SIGTERM, SIGINT or `/drain`, then drains; a second signal ends the process at once.
-    async fn run_until_signal(self) -> anyhow::Result<()> {
+    /// SIGHUP takes what `read_again` finds.
+    async fn run_until_signal(
+        self,
+        read_again: impl Fn() -> Result<Config, Vec<Problem>>,
+    ) -> anyhow::Result<()> {
         let signals = Signals::install()?;
         service_manager::spawn_watchdog(&self.tasks);
         service_manager::ready();
-        let (tasks, lifecycle) = (self.tasks.clone(), self.lifecycle.clone());
+        let (tasks, lifecycle, reload) = (self.tasks.clone(), self.lifecycle.clone(), self.reload.clone());
+        // How it went is logged and counted there.
+        let hang_up = || drop(reload.take(read_again()));
         let serving = async {
             tokio::select! {
                 () = lifecycle.draining() => {}
                 failure = tasks.failed() => anyhow::bail!("{failure}"),
             }
             service_manager::stopping();
-            end_after(self.config.server.drain_timeout)?;
+            end_after(self.config().server.drain_timeout)?;
             if let Err(error) = self.drain().await {
                 tracing::warn!(%error, "the drain was cut short");
             }
@@ -234,9 +256,23 @@ impl Gateway {
         };
         tokio::select! {
             result = serving => result,
-            () = signals.run(lifecycle.clone()) => Ok(()),
+            () = signals.run(lifecycle.clone(), hang_up) => Ok(()),
         }
     }
+}
+
+/// The adapters of a configuration, with what the tracker needs to know of each.
+fn backend_setups(config: &Config, shared: &Shared) -> Vec<BackendSetup> {
+    let adapters = registry::build(&config.backends, shared).into_iter();
+    adapters
+        .zip(&config.backends)
+        .map(|(backend, config)| BackendSetup {
+            backend,
+            poll_interval: config.poll_interval,
+            tracking_deadline: config.tracking_deadline,
+            metrics: shared.metrics.backend(config.id.as_str()),
+        })
+        .collect()
 }
 
 /// The sockets to serve on.

@@ -13,6 +13,7 @@ pub mod openmetadata;
 pub mod quota;
 pub mod registry;
 pub mod retry;
+pub mod switch;
 #[cfg(test)]
 pub(crate) mod testing;
 

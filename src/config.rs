@@ -27,6 +27,7 @@ use crate::telemetry::LogFormat;
 
 pub mod access;
 pub mod backend;
+mod changes;
 mod dump;
 pub mod file;
 mod overrides;
@@ -242,6 +243,11 @@ impl Config {
             "{address} is reachable from other machines without {what}; add {tables}, \
              listen on loopback or a unix socket, or set {consent}"
         ))
+    }
+
+    /// What of a new configuration a running gateway can't take, each key as a problem.
+    pub fn needing_restart(&self, new: &Self) -> Vec<Problem> {
+        changes::needing_restart(self, new)
     }
 
     /// The configuration as the admin port shows it: sources of secrets are named, values never.

@@ -59,12 +59,23 @@ pub fn check_level(text: &str) -> Result<(), String> {
 pub struct LogHandle {
     reload: reload::Handle<Targets, Registry>,
     level: Mutex<String>,
+    /// Whether the environment says the level, and not the configuration.
+    of_environment: bool,
 }
 
 impl LogHandle {
     /// The level or directives that hold now.
     pub fn level(&self) -> String {
         self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a new configuration's level, unless the environment beats it.
+    pub fn configure(&self, level: &str) {
+        if self.of_environment {
+            tracing::warn!("RUST_LOG beats the configuration's new log level");
+        } else if let Err(error) = self.set_level(level) {
+            tracing::error!(error, "the new log level could not be set");
+        }
     }
 
     /// Sets a level or directives.
@@ -92,12 +103,13 @@ impl fmt::Debug for LogHandle {
 /// `level` is malformed, or the process logs already.
 pub fn init(log_format: LogFormat, level: &str) -> Result<LogHandle, String> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
-    let (level, ignored) = match from_env.map(|text| (check_level(&text), text)) {
-        Some((Ok(()), text)) => (text, None),
-        Some((Err(error), _)) => (level.to_owned(), Some(error)),
-        None => (level.to_owned(), None),
+    let (level, ignored, of_environment) = match from_env.map(|text| (check_level(&text), text)) {
+        Some((Ok(()), text)) => (text, None, true),
+        Some((Err(error), _)) => (level.to_owned(), Some(error), false),
+        None => (level.to_owned(), None, false),
     };
-    let (layer, handle) = handle(log_format, &level)?;
+    let (layer, mut handle) = handle(log_format, &level)?;
+    handle.of_environment = of_environment;
     tracing_subscriber::registry().with(layer).try_init().map_err(|error| error.to_string())?;
     if let Some(error) = ignored {
         tracing::warn!(error, "RUST_LOG is ignored");
@@ -122,7 +134,7 @@ fn handle(log_format: LogFormat, level: &str) -> Result<(BoxedLayer, LogHandle),
         format::layer().with_ansi(colour).with_writer(std::io::stderr).boxed()
     };
     let level = Mutex::new(level.trim().to_owned());
-    Ok((lines.with_filter(filter).boxed(), LogHandle { reload, level }))
+    Ok((lines.with_filter(filter).boxed(), LogHandle { reload, level, of_environment: false }))
 }
 
 fn filter(text: &str) -> Result<Targets, String> {

@@ -16,6 +16,7 @@ mod planner;
 mod poller;
 mod published;
 mod reader;
+mod roster;
 mod start;
 mod stop;
 mod subscription;
@@ -26,6 +27,7 @@ mod watch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
@@ -34,11 +36,13 @@ pub use lag::MAX_LAG;
 pub use lists::{ExecutionsPage, ExecutionsQuery, ListPosition, TestsPage, TestsQuery};
 pub use opening::{Resume, WatchRequest};
 pub use published::Published;
+pub use roster::Unfinished;
 pub use start::{StartOutcome, StartRequest};
 pub use stop::StopRequest;
 pub use subscription::{Change, MAX_SELECTION, Update};
 pub use watch::{Follow, Watch};
 
+use crate::backend::switch::Switch;
 use crate::backend::{Backend, BackendError, Call, ErrorKind, Page, PageRequest, Priority};
 use crate::metrics;
 use crate::model::id::LooseExecutionName;
@@ -62,11 +66,11 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Tracker(Arc<Inner>);
 
 struct Inner {
-    backends: Vec<Arc<Managed>>,
+    backends: roster::Roster,
     store: Store,
     clock: Clock,
     tasks: Tasks,
-    retention: Duration,
+    retention: ArcSwap<Duration>,
     table: Mutex<Table>,
     starts: start::Starts,
     stops: start::KeyedLocks<ExecutionName, tokio::sync::Mutex<()>>,
@@ -91,6 +95,8 @@ struct Managed {
     id: BackendId,
     kind: Kind,
     setup: BackendSetup,
+    /// The setup's backend.
+    switch: Arc<Switch>,
     health: Mutex<Health>,
     schedule: poller::Schedule,
     lookout: discovery::Lookout,
@@ -114,7 +120,7 @@ impl std::fmt::Debug for Managed {
 
 impl std::fmt::Debug for Tracker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tracker").field("backends", &self.0.backends.len()).finish_non_exhaustive()
+        f.debug_struct("Tracker").field("backends", &self.0.backends.iter().count()).finish_non_exhaustive()
     }
 }
 
@@ -140,17 +146,15 @@ impl Tracker {
             store,
             clock,
             tasks,
-            retention,
+            retention: ArcSwap::from_pointee(retention),
             table,
             starts: start::Starts::default(),
             stops: start::KeyedLocks::default(),
             streams: lag::Streams::default(),
         });
         inner.adopt(unfinished, in_doubt);
-        for managed in &inner.backends {
-            let (inner, managed) = (inner.clone(), managed.clone());
-            let name = format!("poller {}", managed.id);
-            inner.tasks.clone().spawn_loop(name, poller::run(inner, managed));
+        for managed in inner.backends.iter() {
+            inner.spawn_poller(managed);
         }
         inner.tasks.spawn_loop("sweeper", inner.clone().sweep_now_and_then());
         let streams = inner.clone();
@@ -405,7 +409,7 @@ impl Inner {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.table().sweep(Instant::now());
             loop {
-                match self.store.sweep(self.clock.now(), self.retention).await {
+                match self.store.sweep(self.clock.now(), **self.retention.load()).await {
                     Ok(swept) if swept.more => {}
                     Ok(_) => break,
                     Err(error) => {
@@ -422,10 +426,13 @@ impl Managed {
     fn new(setup: BackendSetup) -> Self {
         let info = setup.backend.info();
         let agenda = planner::Agenda::new(&setup.backend.polling(), setup.poll_interval);
+        let switch = Arc::new(Switch::new(setup.backend));
+        let setup = BackendSetup { backend: switch.clone(), ..setup };
         Self {
             id: info.id,
             kind: info.kind,
             setup,
+            switch,
             health: Mutex::default(),
             schedule: poller::Schedule::new(agenda),
             lookout: discovery::Lookout::default(),

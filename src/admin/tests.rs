@@ -22,7 +22,7 @@ impl Served {
         let admin = Admin {
             lifecycle: served.lifecycle.clone(),
             log: None,
-            config: serde_json::json!({ "server": { "drain_timeout": "10s" } }),
+            config: Box::new(|| serde_json::json!({ "server": { "drain_timeout": "10s" } })),
             readiness: Box::new(move || parts.clone()),
             metrics: Box::new(|| "testgate_watch_streams 3\n".to_owned()),
         };

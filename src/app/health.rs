@@ -9,12 +9,12 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::access::Guard;
+use super::reload::Reload;
 use crate::admin::{self, Admin, Readiness};
-use crate::config::Config;
-use crate::metrics::{Levels, Metrics};
+use crate::metrics::Levels;
+use crate::model::BackendId;
 use crate::proto::v1::test_execution_service_server::SERVICE_NAME;
 use crate::tasks::{Lifecycle, Tasks};
-use crate::telemetry::LogHandle;
 use crate::tracker::Tracker;
 
 /// How often a backend's health is compared with what was last told.
@@ -48,7 +48,7 @@ async fn tell(tracker: &Tracker, health: &HealthReporter, probe_by: Instant) {
     for name in ["", SERVICE_NAME] {
         health.set_service_status(name, ServingStatus::Serving).await;
     }
-    let mut told = Vec::new();
+    let mut told: Vec<(BackendId, bool)> = Vec::new();
     let mut probed = Instant::now();
     loop {
         let now: Vec<_> = tracker
@@ -60,6 +60,9 @@ async fn tell(tracker: &Tracker, health: &HealthReporter, probe_by: Instant) {
             for (id, well) in &now {
                 let status = if *well { ServingStatus::Serving } else { ServingStatus::NotServing };
                 health.set_service_status(format!("backends/{id}"), status).await;
+            }
+            for (gone, _) in told.iter().filter(|(id, _)| now.iter().all(|(other, _)| other != id)) {
+                health.clone().clear_service_status(&format!("backends/{gone}")).await;
             }
             told = now;
         }
@@ -73,23 +76,19 @@ async fn tell(tracker: &Tracker, health: &HealthReporter, probe_by: Instant) {
 
 /// Opens the admin port, where there is to be one.
 pub(super) async fn serve_admin(
-    config: &Config,
-    tracker: &Tracker,
+    reload: &Arc<Reload>,
     lifecycle: &Lifecycle,
     tasks: &Tasks,
-    log: Option<LogHandle>,
-    metrics: &Metrics,
-    guard: &Guard,
 ) -> anyhow::Result<Option<SocketAddr>> {
-    let Some(address) = config.server.admin_listen else { return Ok(None) };
+    let Some(address) = reload.current.load().server.admin_listen else { return Ok(None) };
     let bound = admin::bind(address).await?;
     let address = bound.address();
-    let (readiness, tracker, metrics) = (tracker.clone(), tracker.clone(), metrics.clone());
-    let guard = guard.clone();
+    let (tracker, metrics) = (reload.tracker.clone(), reload.shared.metrics.clone());
+    let (readiness, config, guard) = (tracker.clone(), Arc::clone(reload), reload.guard.clone());
     let admin = Admin {
         lifecycle: lifecycle.clone(),
-        log,
-        config: config.redacted(),
+        log: reload.logs.clone(),
+        config: Box::new(move || config.current.load().redacted()),
         readiness: Box::new(move || readiness_of(&readiness)),
         metrics: Box::new(move || metrics.render(levels_of(&tracker, &guard))),
     };

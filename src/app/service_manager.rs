@@ -12,6 +12,14 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// The configuration is being read again; [`ready`] says that this is over.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager could not be told"),
+    }
+}
+
 /// The process has begun to end.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);

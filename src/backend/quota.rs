@@ -65,6 +65,13 @@ impl QuotaRegistry {
         found.lower(rate);
         Arc::clone(found)
     }
+
+    /// Forgets what rates were named, for a new configuration to name them; what is left of each budget stays.
+    pub fn forget_rates(&self) {
+        for group in lock(&self.0).values() {
+            lock(&group.shared).rate = f64::INFINITY;
+        }
+    }
 }
 
 impl QuotaGroup {

@@ -27,8 +27,9 @@ impl Signals {
         })
     }
 
-    /// Begins the drain on the first SIGTERM or SIGINT and ends the process on the second. Runs for ever.
-    pub async fn run(mut self, lifecycle: Lifecycle) {
+    /// Begins the drain on the first SIGTERM or SIGINT and ends the process on the second; calls `hang_up` on SIGHUP.
+    /// Runs for ever.
+    pub async fn run(mut self, lifecycle: Lifecycle, mut hang_up: impl FnMut()) {
         let mut asked = false;
         loop {
             // SIGINT is 2 and SIGTERM 15; a process they end reports 128 more.
@@ -36,7 +37,7 @@ impl Signals {
                 Some(()) = self.terminate.recv() => 143,
                 Some(()) = self.interrupt.recv() => 130,
                 Some(()) = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: reading the configuration again is not supported yet; restart instead");
+                    hang_up();
                     continue;
                 }
                 else => return std::future::pending().await,

@@ -252,6 +252,13 @@ impl Subscriber {
         self.lock().given_up
     }
 
+    /// Queues the news that an execution left the selection, where it was in it.
+    pub(super) fn leave(&self, execution: &Arc<Published>, position: u64) {
+        if self.lock().members.contains(&execution.name) {
+            self.remove(execution, position);
+        }
+    }
+
     /// Takes the oldest update that `hold` does not keep back.
     pub(super) fn take(&self, hold: impl FnMut(&Update) -> bool) -> Option<Update> {
         self.lock().slots.take(hold)

@@ -187,6 +187,22 @@ impl Table {
         }
     }
 
+    /// Lets go of everything of a backend. Streams are told that it is gone.
+    pub(super) fn forget_backend(&mut self, backend: &BackendId, store: &Store) {
+        let parents = &self.parents;
+        self.entries.retain(|name, entry| {
+            if name.backend != *backend {
+                return true;
+            }
+            if !entry.record.execution.is_done() {
+                let (state, position) = (entry.execution(), store.next_position());
+                entry.subscribers.iter().for_each(|subscriber| subscriber.remove(&state, position));
+                parents.iter().for_each(|subscriber| subscriber.leave(&state, position));
+            }
+            false
+        });
+    }
+
     /// Tells of each execution that is followed.
     pub(super) fn count_followed(&self, now: Instant, mut each: impl FnMut(&BackendId, State)) {
         for (name, entry) in self.entries.iter().filter(|(_, entry)| entry.is_followed(now)) {

@@ -33,6 +33,7 @@ mod process;
 mod readme;
 mod reconnect;
 mod record;
+mod reload;
 mod restart;
 mod resume;
 mod revoke;
