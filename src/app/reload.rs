@@ -48,8 +48,7 @@ impl Reload {
         }
         let unchanged = config.backends.iter().filter(|backend| old.backends.contains(backend));
         let unchanged: HashSet<_> = unchanged.map(|backend| backend.id.clone()).collect();
-        let refused =
-            |key: &str, message: String| vec![Problem { line: None, key: key.to_owned(), message }];
+        let refused = |key: &str, message: String| vec![Problem { line: None, key: key.to_owned(), message }];
         let unfinished =
             self.tracker.unfinished().map_err(|error| refused("store.path", error.to_string()))?;
         let replaced = self.guard.auth.replace(config.auth.as_ref(), &config.limits);

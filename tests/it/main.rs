@@ -27,6 +27,7 @@ mod listener;
 mod lists;
 mod metrics;
 mod pages;
+mod monitoring;
 mod place;
 mod polling;
 mod process;
