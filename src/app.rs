@@ -21,6 +21,7 @@ pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
 
 use reload::Reload;
 
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::backend::{Shared, registry};
 use crate::config::{Config, Overrides, Problem, StorePath};
@@ -29,11 +30,12 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Timestamp};
 use crate::proto::DESCRIPTOR_SET;
 use crate::proto::v1::test_execution_service_server::{SERVICE_NAME, TestExecutionServiceServer};
-use crate::server::{self, Bound, GrpcOnly};
+use crate::server::{self, Bound, GrpcOnly, Records};
 use crate::store::Store;
 use crate::tasks::{Lifecycle, Signals, Tasks, Unfinished};
 use crate::telemetry;
 use crate::token::{Epoch, TokenKey};
+use crate::trace::Tracer;
 use crate::tracker::{BackendSetup, Tracker};
 
 /// How long readiness waits for the first answers of the backends.
@@ -173,7 +175,8 @@ impl Gateway {
         let (routes, health) = routes(&tracker, &lifecycle, &key, epoch, &metrics)?;
 
         metrics.started_at(seconds_since_1970(clock.now()));
-        let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, &metrics);
+        let records = records(&config, &shared, &tasks)?;
+        let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, records);
         let (logs, current) = (logs.map(Arc::new), ArcSwap::from_pointee(config));
         let reload = Arc::new(Reload { current, shared, guard, tracker: tracker.clone(), logs });
         let admin = health::serve_admin(&reload, &lifecycle, &tasks).await?;
@@ -261,6 +264,28 @@ impl Gateway {
     }
 }
 
+/// Where calls are noted; begins to export traces where there is a collector.
+fn records(config: &Config, shared: &Shared, tasks: &Tasks) -> anyhow::Result<Records> {
+    let (metrics, clock) = (shared.metrics.clone(), shared.clock.clone());
+    let telemetry = &config.telemetry;
+    let audit = telemetry.audit.clone().map(|settings| {
+        let file = settings.file.display().to_string();
+        Audit::open(settings, metrics.clone())
+            .with_context(|| format!("the audit log {file} can't be opened"))
+    });
+    let tracer = match &telemetry.otlp_endpoint {
+        None => Tracer::new(clock, metrics.clone()),
+        Some(endpoint) => {
+            let endpoint = tonic::transport::Endpoint::from_shared(endpoint.clone())
+                .context("telemetry.otlp_endpoint is no address")?;
+            let (tracer, exporter) = Tracer::exporting(clock, metrics.clone());
+            tasks.spawn("traces", exporter.run(endpoint, tasks.token()));
+            tracer
+        }
+    };
+    Ok(Records { metrics, tracer, audit: audit.transpose()? })
+}
+
 /// The adapters of a configuration, with what the tracker needs to know of each.
 fn backend_setups(config: &Config, shared: &Shared) -> Vec<BackendSetup> {
     let adapters = registry::build(&config.backends, shared).into_iter();
@@ -315,13 +340,13 @@ fn spawn_server(
     guard: access::Guard,
     lifecycle: &Lifecycle,
     tasks: &Tasks,
-    metrics: &Metrics,
+    records: Records,
 ) -> tokio::sync::oneshot::Receiver<Result<(), Unfinished>> {
     let options = server::Options {
         max_connections: config.server.max_connections,
         max_connection_age: config.server.max_connection_age,
         drain_timeout: config.server.drain_timeout,
-        metrics: metrics.clone(),
+        records,
         auth: guard.auth,
         tls: guard.tls,
         ..server::Options::default()

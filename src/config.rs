@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::audit;
 use crate::telemetry::LogFormat;
 
 pub mod access;
@@ -150,18 +151,22 @@ pub enum StorePath {
     File(PathBuf),
 }
 
-/// `[telemetry]`: logs.
+/// `[telemetry]`: logs, traces, the audit log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TelemetryConfig {
     /// How a log line looks.
     pub log_format: LogFormat,
     /// Which lines are written: a level, or directives such as `info,testgate=debug`.
     pub log_level: String,
+    /// The collector that spans go to; `None` keeps none.
+    pub otlp_endpoint: Option<String>,
+    /// The audit log; `None` keeps none.
+    pub audit: Option<audit::Settings>,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log_format: LogFormat::Auto, log_level: "info".to_owned() }
+        Self { log_format: LogFormat::Auto, log_level: "info".to_owned(), otlp_endpoint: None, audit: None }
     }
 }
 

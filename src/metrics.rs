@@ -37,6 +37,8 @@ struct Inner {
     upstream: upstream::Families,
     watch: Watch,
     reloads: [Counter; 2],
+    spans_dropped: Counter,
+    audit_lines_lost: Counter,
     tracked: Family<Tracked, Gauge>,
     store_bytes: Gauge,
     certificate: Family<[(&'static str, &'static str); 0], Gauge>,
@@ -108,6 +110,13 @@ impl Metrics {
             Family::default(),
         );
         let reloads = ["ok", "failed"].map(|result| reloads.get_or_create_owned(&Outcome { result }));
+        let spans_dropped =
+            registrar.add("testgate_trace_spans_dropped", "Spans that no collector took", Counter::default());
+        let audit_lines_lost = registrar.add(
+            "testgate_audit_lines_lost",
+            "Lines of the audit log that could not be written",
+            Counter::default(),
+        );
         let tracked = registrar.add(
             "testgate_tracked_executions",
             "Executions that are followed now",
@@ -127,6 +136,8 @@ impl Metrics {
             upstream,
             watch,
             reloads,
+            spans_dropped,
+            audit_lines_lost,
             tracked,
             store_bytes,
             certificate,
@@ -157,6 +168,16 @@ impl Metrics {
         } else {
             failed.inc()
         };
+    }
+
+    /// Counts spans that no collector took.
+    pub fn spans_dropped(&self, count: u64) {
+        self.0.spans_dropped.inc_by(count);
+    }
+
+    /// Counts lines of the audit log that could not be written.
+    pub fn audit_lines_lost(&self, count: u64) {
+        self.0.audit_lines_lost.inc_by(count);
     }
 
     /// Says when the process started.

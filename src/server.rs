@@ -11,10 +11,12 @@ use std::time::Duration;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Tasks, Unfinished};
 use crate::tls::Tls;
+use crate::trace::Tracer;
 
 mod accept;
 mod access;
@@ -68,8 +70,19 @@ pub struct Options {
     pub max_header_list_size: u32,
     /// What is buffered of a reply that its reader is slow to take, in bytes for each stream.
     pub max_send_buffer: usize,
-    /// Where calls are counted.
+    /// Where calls are noted.
+    pub records: Records,
+}
+
+/// Where calls are noted: counted, traced, audited. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// Counts them.
     pub metrics: Metrics,
+    /// Knows their place in traces.
+    pub tracer: Tracer,
+    /// The audit log, if one is kept.
+    pub audit: Option<Audit>,
 }
 
 impl Default for Options {
@@ -91,7 +104,7 @@ impl Default for Options {
             max_uploads: 16 * 1024 * 1024,
             max_header_list_size: 16 * 1024,
             max_send_buffer: 64 * 1024,
-            metrics: Metrics::default(),
+            records: Records::default(),
         }
     }
 }
@@ -155,7 +168,7 @@ pub async fn serve<S: Service>(
         options.auth.clone(),
         end_streams.clone(),
         uploads::Uploads::new(options.max_uploads),
-        options.metrics.clone(),
+        options.records.clone(),
     );
     let connector = connection::Connector::new(gate, &options, connections.token());
     let acceptor = Arc::new(accept::Acceptor::new(connector, options.max_connections, connections.clone()));

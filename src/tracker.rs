@@ -52,6 +52,7 @@ use crate::model::{
 };
 use crate::store::{Record, Store};
 use crate::tasks::Tasks;
+use crate::trace;
 use table::Table;
 
 /// A read of what is neither followed nor done is at most this old where the caller does not say.
@@ -369,10 +370,11 @@ impl Inner {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let (done, outcome) = tokio::sync::oneshot::channel();
-        self.tasks.spawn(name, async move {
+        let work = async move {
             // A caller that went away leaves nobody to answer.
             drop(done.send(work.await));
-        });
+        };
+        self.tasks.spawn(name, trace::carried(work));
         outcome.await.unwrap_or(Err(Error::Draining))
     }
 

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A layer and what it may import of ours. `tasks`, `telemetry` and `metrics` are open to all but `model`.
+/// A layer and what it may import of ours. `tasks`, `telemetry`, `metrics`, `audit` and `trace` are open to all but `model`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("tasks", &[]),
     ("telemetry", &[]),
     ("metrics", &[]),
+    ("audit", &[]),
+    ("trace", &["model"]),
     ("proto", &["model"]),
     ("config", &["model"]),
     ("token", &["model"]),
@@ -46,7 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cli", &["proto", "model", "app", "config", "sandbox"]),
 ];
-const OPEN_TO_ALL: &[&str] = &["tasks", "telemetry", "metrics"];
+const OPEN_TO_ALL: &[&str] = &["tasks", "telemetry", "metrics", "audit", "trace"];
 const ADAPTERS: &[&str] = &["connect", "lex", "openmetadata"];
 
 #[test]

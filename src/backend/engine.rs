@@ -23,6 +23,7 @@ use super::retry::{Tries, retry_hint};
 use super::{BackendError, Call, Effect, ErrorKind, UpstreamContext};
 use crate::metrics;
 use crate::model::{Clock, Timestamp};
+use crate::trace;
 
 /// No offset of upstream's clock is known yet.
 const UNKNOWN_OFFSET: i64 = i64::MIN;
@@ -204,16 +205,22 @@ impl Engine {
         measured: &Arc<metrics::Operation>,
     ) -> Result<T, Failure> {
         let never = |error| Failure { error: self.in_context(error, operation), retry: Retry::Never };
-        let request = match timeout_at(call.deadline, protocol.prepare(outgoing, self.upstream_now())).await {
-            Ok(prepared) => prepared.map_err(never)?,
-            Err(_) => return Err(never(deadline_passed("preparing the call"))),
-        };
+        let mut request =
+            match timeout_at(call.deadline, protocol.prepare(outgoing, self.upstream_now())).await {
+                Ok(prepared) => prepared.map_err(never)?,
+                Err(_) => return Err(never(deadline_passed("preparing the call"))),
+            };
         let begun = Instant::now();
         let left = call.deadline.saturating_duration_since(begun);
         if left.is_zero() {
             return Err(never(deadline_passed("waiting for its turn")));
         }
         let (sent_at, timeout) = (self.clock.now(), left.min(self.request_timeout));
+        let mut span = trace::outgoing(operation.name);
+        if let Some(span) = &span {
+            // After it was signed: what passes it on may change it.
+            span.inject(request.headers_mut());
+        }
         let measured = measured.attempt();
         let reply = self.http.send(request, timeout, self.max_response_size).await;
         match &reply {
@@ -222,6 +229,14 @@ impl Engine {
         }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let context = self.context(operation, reply.as_ref().ok());
+        if !context.request_id.is_empty() {
+            trace::note(|notes| notes.upstream_request_id.clone_from(&context.request_id));
+        }
+        if let Some(span) = &mut span {
+            let status = context.http_status;
+            span.answered(status.is_none_or(|status| status >= 400), attributes(&context));
+        }
+        drop(span);
         tracing::debug!(
             service = self.service,
             operation = operation.name,
@@ -340,6 +355,21 @@ impl Engine {
         }
         error
     }
+}
+
+/// What a try's span says.
+fn attributes(context: &UpstreamContext) -> Vec<(&'static str, trace::Value)> {
+    let mut attributes = vec![
+        ("rpc.service", trace::Value::Text(context.service.to_owned())),
+        ("rpc.method", trace::Value::Text(context.operation.to_owned())),
+    ];
+    if let Some(status) = context.http_status {
+        attributes.push(("http.response.status_code", trace::Value::Number(status.into())));
+    }
+    if !context.request_id.is_empty() {
+        attributes.push(("upstream.request_id", trace::Value::Text(context.request_id.clone())));
+    }
+    attributes
 }
 
 /// Why a try got no answer, as metrics spell it.

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use super::{
-    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling,
-    ProbeResult, Record, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
+    Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
+    Record, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
 };
 use crate::model::{Artifact, BackendInfo, ItemKind, Observation, ResultItem, Test, TestId};
 
@@ -42,7 +42,7 @@ impl Switch {
     }
 
     fn adapter(&self) -> Result<Arc<dyn Backend>, BackendError> {
-        let adapter = Arc::clone(&self.adapter.load());
+        let adapter = Arc::clone(&**self.adapter.load());
         if self.is_on() {
             return Ok(adapter);
         }

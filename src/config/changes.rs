@@ -32,8 +32,10 @@ pub(super) fn needing_restart(old: &Config, new: &Config) -> Vec<Problem> {
     compare("server.tls".into(), *tls == old.server.tls);
     let StoreConfig { path, retention: _ } = store;
     compare("store.path".into(), *path == old.store.path);
-    let TelemetryConfig { log_format, log_level: _ } = telemetry;
+    let TelemetryConfig { log_format, log_level: _, otlp_endpoint, audit } = telemetry;
     compare("telemetry.log_format".into(), *log_format == old.telemetry.log_format);
+    compare("telemetry.otlp_endpoint".into(), *otlp_endpoint == old.telemetry.otlp_endpoint);
+    compare("telemetry.audit_file".into(), *audit == old.telemetry.audit);
     for backend in backends {
         let Some(before) = old.backends.iter().find(|before| before.id == backend.id) else { continue };
         let BackendConfig { id, poll_interval, tracking_deadline, system, .. } = backend;

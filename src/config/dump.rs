@@ -129,8 +129,19 @@ fn store(store: &StoreConfig) -> Value {
 }
 
 fn telemetry(telemetry: &TelemetryConfig) -> Value {
-    let TelemetryConfig { log_format, log_level } = telemetry;
-    json!({ "log_format": log_format.as_str(), "log_level": log_level })
+    let TelemetryConfig { log_format, log_level, otlp_endpoint, audit } = telemetry;
+    let mut dump = json!({
+        "log_format": log_format.as_str(),
+        "log_level": log_level,
+        "otlp_endpoint": otlp_endpoint,
+        "audit_file": audit.as_ref().map(|audit| audit.file.display().to_string()),
+        "audit_max_size": audit.as_ref().map(|audit| format!("{}B", audit.max_size)),
+        "audit_keep": audit.as_ref().map(|audit| audit.keep),
+    });
+    if let Value::Object(dump) = &mut dump {
+        dump.retain(|_, value| !value.is_null());
+    }
+    dump
 }
 
 fn backend(backend: &BackendConfig) -> Value {

@@ -7,10 +7,12 @@ use toml::de::DeTable;
 use super::overrides::Overrides;
 use super::reader::{Report, Section};
 use super::value::{
-    CONNECTION_AGE, CONNECTION_AGE_SPELLED, DRAIN_TIMEOUT, DRAIN_TIMEOUT_SPELLED, RETENTION,
-    RETENTION_SPELLED, admin_listen, duration, listen, store_path,
+    AUDIT_SIZE, AUDIT_SIZE_SPELLED, CONNECTION_AGE, CONNECTION_AGE_SPELLED, DRAIN_TIMEOUT,
+    DRAIN_TIMEOUT_SPELLED, RETENTION, RETENTION_SPELLED, admin_listen, duration, listen, otlp_endpoint, size,
+    store_path,
 };
 use super::{Config, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
+use crate::audit;
 use crate::telemetry::{self, LogFormat};
 
 mod access;
@@ -44,7 +46,8 @@ pub(super) fn config(
     let limits = root.table("limits").map_or_else(Default::default, access::limits);
     let (store, store_named) =
         root.table("store").map_or_else(Default::default, |section| store(section, folder));
-    let telemetry = root.table("telemetry").map_or_else(Default::default, telemetry_section);
+    let telemetry =
+        root.table("telemetry").map_or_else(Default::default, |section| telemetry_section(section, folder));
     let backends = backend::backends(root.tables("backend"), folder);
     root.finish(|_| None);
 
@@ -113,16 +116,28 @@ fn store(section: Section<'_>, folder: &Path) -> (StoreConfig, bool) {
     (StoreConfig { path, retention }, named)
 }
 
-fn telemetry_section(section: Section<'_>) -> TelemetryConfig {
+fn telemetry_section(section: Section<'_>, folder: &Path) -> TelemetryConfig {
     let default = TelemetryConfig::default();
-    section.unsupported(&["otlp_endpoint"]);
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
     let log_format = section.word("log_format", &formats).unwrap_or(default.log_format);
     let log_level = section
         .parsed("log_level", |text| telemetry::check_level(text).map(|()| text.to_owned()))
         .unwrap_or(default.log_level);
+    let otlp_endpoint = section.parsed("otlp_endpoint", otlp_endpoint);
+    let max_size = section.bounded("audit_max_size", size, AUDIT_SIZE, AUDIT_SIZE_SPELLED);
+    let keep = section.integer("audit_keep", 0..=1000);
+    let audit = section.string("audit_file").map(|file| audit::Settings {
+        file: folder.join(file),
+        max_size: max_size.unwrap_or(64 << 20) as u64,
+        keep: keep.unwrap_or(9),
+    });
+    for key in ["audit_max_size", "audit_keep"] {
+        if audit.is_none() && section.has(key) {
+            section.problem(key, "means nothing without audit_file");
+        }
+    }
     section.finish(|_| None);
-    TelemetryConfig { log_format, log_level }
+    TelemetryConfig { log_format, log_level, otlp_endpoint, audit }
 }
 
 /// The n-th address's place: its line, or the flag or variable it came from.

@@ -84,15 +84,6 @@ impl<'a> Section<'a> {
         self.report.push(Some(line), self.path_of(key), message);
     }
 
-    /// Reports what a later version will take, and this one must not ignore.
-    pub(super) fn unsupported(&self, keys: &[&'static str]) {
-        for key in keys {
-            if self.value(key).is_some() {
-                self.problem(key, "is not supported yet");
-            }
-        }
-    }
-
     /// Accepts keys that are judged elsewhere.
     pub(super) fn accept(&self, keys: &[&'static str]) {
         self.known.borrow_mut().extend(keys);

@@ -132,13 +132,42 @@ fn broken_toml_is_reported_by_line_without_quoting_it() {
 }
 
 #[test]
-fn what_comes_later_is_refused_and_not_ignored() {
-    assert_problem(
-        "[telemetry]\notlp_endpoint = \"http://x\"\n",
-        2,
-        "telemetry.otlp_endpoint",
-        "not supported yet",
+fn where_traces_and_the_audit_log_go_is_checked() {
+    let telemetry = |keys: &str| format!("[telemetry]\n{keys}\n");
+    let config = parse(&telemetry("otlp_endpoint = \"http://c:4317/\"\naudit_file = \"a.log\"")).unwrap();
+    assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("http://c:4317"));
+    let audit = config.telemetry.audit.unwrap();
+    assert_eq!(
+        (audit.file.as_path(), audit.max_size, audit.keep),
+        (Path::new("/etc/testgate/a.log"), 64 << 20, 9)
     );
+    let https = telemetry("otlp_endpoint = \"https://c:4317\"");
+    assert_problem(&https, 2, "telemetry.otlp_endpoint", "must start with http://");
+    assert_problem(&telemetry("audit_keep = 3"), 2, "telemetry.audit_keep", "without audit_file");
+    let small = telemetry("audit_max_size = \"1KiB\"\naudit_file = \"a.log\"");
+    assert_problem(&small, 2, "telemetry.audit_max_size", "from 64KiB");
+}
+
+#[test]
+fn a_running_gateway_says_what_it_cannot_take() {
+    let with = |change: &str| parse(&format!("{change}\n{CONNECT}")).unwrap();
+    let old = with("");
+    let keys = |new: &Config| -> Vec<String> {
+        old.needing_restart(new).into_iter().map(|problem| problem.key).collect()
+    };
+    assert_eq!(keys(&old), Vec::<String>::new());
+    assert_eq!(
+        keys(&with("[store]\nretention = \"1d\"\n[limits]\nstarts_in_flight = 1")),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        keys(&with("[store]\npath = \"x\"\n[server]\nmax_connections = 5")),
+        ["server.max_connections", "store.path"]
+    );
+    let slower = parse(&format!("{CONNECT}poll_interval = \"9s\"\n")).unwrap();
+    assert_eq!(keys(&slower), ["backend c: poll_interval"]);
+    // One that is new is nobody's change.
+    assert_eq!(keys(&parse(&format!("{CONNECT}{OPENMETADATA}")).unwrap()), Vec::<String>::new());
 }
 
 #[test]

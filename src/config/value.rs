@@ -20,6 +20,10 @@ pub(super) const RETENTION: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
 pub(super) const RETENTION_SPELLED: &str = "from 1s to 366d";
 
+/// How large a file of the audit log may be set to grow.
+pub(super) const AUDIT_SIZE: RangeInclusive<usize> = 64 << 10..=4 << 30;
+pub(super) const AUDIT_SIZE_SPELLED: &str = "from 64KiB to 4GiB";
+
 /// Text short enough for an error message.
 pub(super) fn clip(text: &str) -> String {
     const SHOWN: usize = 60;
@@ -157,6 +161,16 @@ pub(super) fn region(text: &str) -> Result<String, String> {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && text.contains('-');
     if well_formed { Ok(text.to_owned()) } else { Err(not_a("a region such as \"eu-west-1\"", text)) }
+}
+
+/// Reads a collector's URL. It stands beside the gateway, so TLS is its own affair towards the world.
+pub(super) fn otlp_endpoint(text: &str) -> Result<String, String> {
+    let url = url(text)?;
+    if url.starts_with("http://") {
+        Ok(url)
+    } else {
+        Err("must start with http://: TLS is for a collector beside the gateway to speak".to_owned())
+    }
 }
 
 /// Reads the ARN of a role.

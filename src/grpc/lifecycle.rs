@@ -1,19 +1,23 @@
 //! Starting, stopping, recording.
 
 use super::error::Failure;
-use super::validate::{MAX_MESSAGE_BYTES, MAX_METRICS, MAX_REASON_BYTES, Violations};
+use super::validate::{MAX_MESSAGE_BYTES, MAX_METRICS, MAX_REASON_BYTES, MAX_REQUEST_ID_BYTES, Violations};
 use super::{Context, Inner};
 use crate::auth::Right;
 use crate::backend::{Priority, Record, StartOptions};
 use crate::model::LexStartOptions;
+use crate::model::status::cut;
 use crate::model::{ExecutionName, Kind, Metric, TestName, Verdict};
 use crate::proto::v1::record_execution_request::Details as RecordDetails;
 use crate::proto::v1::start_execution_request::Options;
 use crate::proto::{convert, v1};
+use crate::trace;
 use crate::tracker::{StartRequest, StopRequest};
 
 /// The longest id in a Lex target, in bytes.
 const MAX_LEX_ID_BYTES: usize = 128;
+/// The longest name that is noted, in bytes: no longer one is valid.
+const MAX_NOTED_BYTES: usize = 2048;
 
 impl Inner {
     pub(super) async fn start_execution(
@@ -21,6 +25,7 @@ impl Inner {
         context: &Context,
         request: v1::StartExecutionRequest,
     ) -> Result<v1::StartExecutionResponse, Failure> {
+        note(&request.parent, &request.request_id);
         let mut violations = Violations::new();
         let test = violations.name("parent", TestName::parse(&request.parent));
         let request_id = violations.request_id(&request.request_id).map(str::to_owned);
@@ -56,7 +61,9 @@ impl Inner {
                 deduplicated: false,
             });
         }
+        trace::note(|notes| notes.request_id.clone_from(&start.request_id));
         let outcome = self.tracker.start(start, call).await?;
+        trace::note(|notes| notes.resource = outcome.execution.name.to_string());
         Ok(v1::StartExecutionResponse {
             execution: Some(convert::execution(&outcome.execution)),
             deduplicated: outcome.deduplicated,
@@ -68,6 +75,8 @@ impl Inner {
         context: &Context,
         request: v1::StopExecutionRequest,
     ) -> Result<v1::StopExecutionResponse, Failure> {
+        note(&request.name, &request.request_id);
+        trace::note(|notes| notes.reason = cut(request.reason.clone(), MAX_REASON_BYTES));
         let mut violations = Violations::new();
         let name = violations.name("name", ExecutionName::parse(&request.name));
         violations.request_id(&request.request_id);
@@ -90,6 +99,7 @@ impl Inner {
         context: &Context,
         request: v1::RecordExecutionRequest,
     ) -> Result<v1::RecordExecutionResponse, Failure> {
+        note(&request.parent, "");
         let mut violations = Violations::new();
         let test = violations.name("parent", TestName::parse(&request.parent));
         if request.end_time.is_none() {
@@ -133,8 +143,17 @@ impl Inner {
             failed_rows: details.failed_rows,
         };
         let execution = self.tracker.record(test, record, context.call(Priority::Write)).await?;
+        trace::note(|notes| notes.resource = execution.name.to_string());
         Ok(v1::RecordExecutionResponse { execution: Some(convert::execution(&execution)) })
     }
+}
+
+/// Tells the audit log what a change is about, as far as the caller's own words are fit for it.
+fn note(resource: &str, request_id: &str) {
+    trace::note(|notes| {
+        notes.resource = cut(resource.to_owned(), MAX_NOTED_BYTES);
+        notes.request_id = cut(request_id.to_owned(), MAX_REQUEST_ID_BYTES);
+    });
 }
 
 fn metric(metric: v1::Metric) -> Metric {

@@ -19,10 +19,10 @@ use super::body::GateBody;
 use super::deadline::Deadline;
 use super::messages::RequestBody;
 use super::uploads::Uploads;
-use super::{Service, deadline, status};
+use super::{Records, Service, deadline, status};
 use crate::auth::{Auth, Caller, Peer};
-use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Phase, panic_message};
+use crate::trace;
 
 /// The health service, which answers for the gateway as a whole to everybody.
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -39,7 +39,7 @@ pub(super) struct Gate<S> {
     end_streams: CancellationToken,
     /// What this connection's requests hold.
     uploads: Uploads,
-    metrics: Metrics,
+    records: Records,
 }
 
 impl<S: Service> Gate<S> {
@@ -49,9 +49,9 @@ impl<S: Service> Gate<S> {
         auth: Auth,
         end_streams: CancellationToken,
         uploads: Uploads,
-        metrics: Metrics,
+        records: Records,
     ) -> Self {
-        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, uploads, metrics }
+        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, uploads, records }
     }
 
     /// The gate of one connection, and what ends the streams of this connection alone.
@@ -79,10 +79,10 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
 }
 
 async fn answer<S: Service>(
-    Gate { service, lifecycle, auth, peer, end_streams, uploads, metrics }: Gate<S>,
+    Gate { service, lifecycle, auth, peer, end_streams, uploads, records }: Gate<S>,
     mut request: Request<Incoming>,
 ) -> Response<GateBody> {
-    let mut record = Record::start(&request, metrics.rpc());
+    let mut record = Record::start(&request, &records);
     if let Err(refusal) = admit(&lifecycle, request.uri().path()) {
         return refuse(refusal, record);
     }
@@ -97,6 +97,7 @@ async fn answer<S: Service>(
     }
     match identify(&auth, &peer, request.headers(), deadline).await {
         Ok(caller) => {
+            record.scope().note(|notes| notes.caller = Some(Arc::clone(caller.subject())));
             if let Err(exceeded) = caller.admit() {
                 return refuse(status::caller_limit(&exceeded), record);
             }
@@ -111,7 +112,8 @@ async fn answer<S: Service>(
 
     let method = Arc::clone(record.method());
     let request = request.map(|body| RequestBody::new(body, method, uploads.begin()));
-    let mut call = pin!(AssertUnwindSafe(async move { service.oneshot(request).await }).catch_unwind());
+    let call = trace::within(Arc::clone(record.scope()), async move { service.oneshot(request).await });
+    let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let answered = tokio::select! {
         biased;
         answered = call.as_mut() => answered,

@@ -7,12 +7,13 @@ use serde_json::json;
 use testgate::proto::v1;
 use testgate::proto::v1::execution_update::Type;
 use tokio::process::Child;
+use tokio::sync::mpsc;
 use tonic::Code;
 
 use crate::metrics::Scrape;
 use crate::process::{Serving, eventually, line_with, signal, stderr_lines, stdout_lines};
 use crate::rig::{Stream, quick, start_elsewhere, watching};
-use crate::support::{Client, World, admin, admin_at, connect, told};
+use crate::support::{Client, PATIENCE, World, admin, admin_at, connect, told};
 
 fn list(backend: &str) -> v1::ListTestsRequest {
     v1::ListTestsRequest { parent: format!("backends/{backend}"), ..Default::default() }
@@ -24,7 +25,8 @@ struct Process {
     child: Child,
     client: Client,
     admin: std::net::SocketAddr,
-    log: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStderr>>,
+    /// Read all the time: a full pipe would hold the process up.
+    log: mpsc::UnboundedReceiver<String>,
     _out: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
 }
 
@@ -37,7 +39,13 @@ impl Process {
         let client = connect(line.rsplit(' ').next().unwrap()).await;
         let line = line_with(&mut out, "health and metrics on ").await;
         let admin = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        let log = stderr_lines(&mut child);
+        let mut lines = stderr_lines(&mut child);
+        let (sender, log) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                drop(sender.send(line));
+            }
+        });
         Self { serving, child, client, admin, log, _out: out }
     }
 
@@ -45,6 +53,19 @@ impl Process {
     fn rewrite(&self, change: impl FnOnce(String) -> String) {
         let text = std::fs::read_to_string(self.serving.config()).unwrap();
         std::fs::write(self.serving.config(), change(text)).unwrap();
+    }
+
+    /// The next line of the log that holds a text.
+    async fn logged(&mut self, text: &str) -> String {
+        let found = async {
+            loop {
+                let line = self.log.recv().await.expect("the log ended");
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no line with {text:?}"))
     }
 
     async fn reloads(&self, result: &str) -> f64 {
@@ -71,7 +92,7 @@ async fn row_45_a_bad_file_and_sighup_change_nothing_and_are_logged_and_counted(
         text.replace("id = \"lex\"", "id = \"lex\"\nretries = 3") + "[[backend]]\nid = \"half\"\n"
     });
     process.hang_up("failed").await;
-    let line = line_with(&mut process.log, "all stays as it was").await;
+    let line = process.logged("all stays as it was").await;
     assert!(line.contains("retries"), "{line}");
     assert_eq!(admin_at(process.admin, "GET", "/config", "").await, before);
     process.client.list_tests(list("lex")).await.unwrap();
@@ -81,7 +102,7 @@ async fn row_45_a_bad_file_and_sighup_change_nothing_and_are_logged_and_counted(
     std::fs::write(process.serving.config(), good.replace("[store]", "[store]\nretention = \"3d\"")).unwrap();
     process.rewrite(|text| text.replace("testgate.redb", "other.redb"));
     process.hang_up("failed").await;
-    let line = line_with(&mut process.log, "store.path").await;
+    let line = process.logged("store.path").await;
     assert!(line.contains("restart"), "{line}");
     assert_eq!(admin_at(process.admin, "GET", "/config", "").await, before);
 
@@ -148,7 +169,7 @@ async fn no_request_fails_while_the_configuration_is_read_again_and_again() {
             }
         }
     };
-    tokio::time::timeout(crate::support::PATIENCE, shown).await.expect("the run did not show up");
+    tokio::time::timeout(PATIENCE, shown).await.expect("the run did not show up");
 }
 
 #[tokio::test]
@@ -209,7 +230,7 @@ async fn the_log_level_is_read_and_set_while_it_runs() {
     let set = admin_at(process.admin, "PUT", "/loglevel", "debug").await;
     assert_eq!(set, (200, "debug\n".to_owned()));
     process.client.list_tests(list("lex")).await.unwrap();
-    line_with(&mut process.log, "upstream call").await;
+    process.logged("upstream call").await;
     assert_eq!(admin_at(process.admin, "PUT", "/loglevel", "loud").await.0, 400);
     assert_eq!(admin_at(process.admin, "GET", "/loglevel", "").await.1, "debug\n");
     // A reload that says nothing of the level leaves it, one that does sets it.
@@ -219,7 +240,7 @@ async fn the_log_level_is_read_and_set_while_it_runs() {
     process.hang_up("ok").await;
     assert_eq!(admin_at(process.admin, "GET", "/loglevel", "").await.1, "warn\n");
     assert_eq!(admin_at(process.admin, "POST", "/drain", "").await.0, 202);
-    let status = tokio::time::timeout(crate::support::PATIENCE, process.child.wait()).await.unwrap().unwrap();
+    let status = tokio::time::timeout(PATIENCE, process.child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
 }
 
