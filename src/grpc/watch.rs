@@ -244,9 +244,12 @@ impl Feed {
             self.settle(&execution, false);
             return untokened(Event::Update(update));
         }
-        // What a resumed stream missed comes before the mark, whatever rate the caller wants.
+        // What a resumed stream missed comes before the mark, whatever rate the caller wants. On a new one an end that
+        // was being saved while it opened is a change, and the mark would take it for something that the client knew.
         let opened_up_to = self.watch.position;
-        if let Some(missed) = self.watch.take(|update| update.position > opened_up_to) {
+        if self.watch.is_resumed()
+            && let Some(missed) = self.watch.take(|update| update.position > opened_up_to)
+        {
             return untokened(Event::Update(self.update(&missed)));
         }
         self.phase = Phase::Live;

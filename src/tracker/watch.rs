@@ -64,6 +64,11 @@ impl Watch {
         self.subscriber.take(hold)
     }
 
+    /// Whether it goes on where its token's stream ended.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
     /// Everything up to this place in the order of changes was taken.
     pub fn taken_up_to(&self) -> u64 {
         self.subscriber.taken_up_to(self.position)

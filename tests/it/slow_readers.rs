@@ -114,16 +114,6 @@ async fn row_07_a_reader_that_stops_costs_a_slot_an_execution_and_nobody_else_an
     slow.message().await.unwrap().expect("the first message");
     let mut quick_reader = Stream::open(&world, watching(&names)).await.unwrap();
     quick_reader.opening().await;
-    for round in 1..=5 {
-        names.iter().for_each(|name| progress(&world, name, round));
-        let mut behind = names.clone();
-        quick_reader
-            .until(|update| {
-                behind.retain(|name| !(*name == shown(update).name && passed(shown(update)) == Some(round)));
-                behind.is_empty()
-            })
-            .await;
-    }
     names.iter().for_each(|name| finish(&world, name));
     let mut ended = 0;
     quick_reader
