@@ -143,21 +143,21 @@ impl Gateway {
     }
 
     /// A request as the gate lets it through.
-    fn from_caller<T>(&self, message: T) -> Request<T> {
+    fn as_caller<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.extensions_mut().insert(self.caller.clone());
         request
     }
 
     pub(crate) fn watch(&self, request: v1::WatchExecutionsRequest) -> Opening {
-        let (service, request) = (self.service.clone(), self.from_caller(request));
+        let (service, request) = (self.service.clone(), self.as_caller(request));
         Box::pin(async move { service.watch_executions(request).await.map(tonic::Response::into_inner) })
     }
 
     pub(crate) async fn get(&self, name: &str, forced: bool) -> Result<v1::Execution, Status> {
         let max_staleness = forced.then(prost_types::Duration::default);
         let request = v1::GetExecutionRequest { name: name.to_owned(), max_staleness };
-        let reply = self.answer(self.service.get_execution(self.from_caller(request))).await?;
+        let reply = self.answer(self.service.get_execution(self.as_caller(request))).await?;
         Ok(v1::Execution::decode(reply.into_inner().execution).unwrap())
     }
 
@@ -167,7 +167,7 @@ impl Gateway {
             request_id: id.to_owned(),
             ..Default::default()
         };
-        let reply = self.answer(self.service.start_execution(self.from_caller(request))).await?;
+        let reply = self.answer(self.service.start_execution(self.as_caller(request))).await?;
         Ok(reply.into_inner().execution.unwrap())
     }
 }

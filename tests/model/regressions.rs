@@ -2,7 +2,7 @@
 
 use testgate::backend::Lists;
 
-use crate::upstream::{End, Stage};
+use crate::upstream::{End, Mood, Stage};
 use crate::{Case, Op, run};
 
 /// The plainest case there is, so that a failure of all cases has a short one.
@@ -39,4 +39,26 @@ fn a_stream_that_opens_while_an_end_is_saved_is_told_of_it() {
         Op::WatchParent { reader: 1, test: None },
     ];
     run(&Case { lists: Lists::None, outlines: false, ops });
+}
+
+/// A fresh stream took an end that was being saved for a part of what its mark made void.
+#[test]
+fn an_end_that_is_saved_while_a_stream_opens_comes_after_its_mark() {
+    let ops = vec![
+        Op::Begin { test: 1 },
+        Op::Pass { steps: 14 },
+        Op::Move { run: 0, stage: Stage::Ended(End::Broken) },
+        Op::WatchNames { reader: 1, runs: 1, until_done: true },
+        Op::Pass { steps: 62 },
+    ];
+    run(&Case { lists: Lists::None, outlines: true, ops });
+}
+
+/// The first look failed, and the next one went no further than the first page.
+#[test]
+fn a_look_that_failed_is_made_again_in_its_whole_depth() {
+    let mut ops = vec![Op::Feel(Mood::Unreachable)];
+    ops.extend((0..25).map(|_| Op::Begin { test: 0 }));
+    ops.extend([Op::WatchParent { reader: 0, test: None }, Op::Pass { steps: 1 }]);
+    run(&Case { lists: Lists::Newest, outlines: false, ops });
 }

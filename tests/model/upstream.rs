@@ -19,7 +19,7 @@ pub(crate) const TESTS: [&str; 2] = ["a", "b"];
 /// How long every call takes.
 const LATENCY: Duration = Duration::from_millis(20);
 /// Small, so that lists have several pages.
-const PAGE: usize = 3;
+const PAGE: usize = 20;
 
 /// What a run is really doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,7 +113,7 @@ impl Upstream {
         let now = self.clock.now();
         if let Some(run) = self.world().runs.get_mut(run)
             && !matches!(run.stage, Stage::Ended(_))
-            && !(run.stage == Stage::Settling && !matches!(stage, Stage::Ended(_)))
+            && (run.stage != Stage::Settling || matches!(stage, Stage::Ended(_)))
         {
             run.stage = stage;
             if matches!(stage, Stage::Settling | Stage::Ended(_)) {
@@ -179,7 +179,7 @@ impl Upstream {
             stage = Stage::Running;
         }
         let (status, state, verdict) = shown(stage);
-        let mut observation = Observation::new(&Self::id(run), status.to_owned(), state, verdict);
+        let mut observation = Observation::new(Self::id(run), status.to_owned(), state, verdict);
         observation.test = Some(TestId::new(TESTS[run_state.test]).unwrap());
         observation.create_time = Some(run_state.created_at);
         observation.end_time =

@@ -202,7 +202,8 @@ impl Agenda {
                 let view = view.clone();
                 let turn = self.turns.entry(view.clone()).or_default();
                 (turn.walking, turn.due) = (true, None);
-                return Next::Walk(view, std::mem::take(&mut turn.depth));
+                turn.depth_under_way = std::mem::take(&mut turn.depth);
+                return Next::Walk(view, turn.depth_under_way);
             }
             wait_until(from);
         }
@@ -236,6 +237,7 @@ impl Agenda {
         turn.walking = false;
         if let Some(hint) = walk.failed {
             turn.failures = turn.failures.saturating_add(1);
+            turn.depth = turn.depth.max(turn.depth_under_way);
             turn.due = Some(now + back_off(turn.failures, hint, self.floor));
             return;
         }

@@ -55,6 +55,8 @@ pub(super) struct Turn {
     pub(super) due: Option<Instant>,
     /// How many pages the next walk looks through in any case.
     pub(super) depth: usize,
+    /// As many the walk under way goes through; one that fails leaves them to the next.
+    pub(super) depth_under_way: usize,
     pub(super) walking: bool,
     /// When the last walk began that succeeded.
     pub(super) looked: Option<Instant>,
