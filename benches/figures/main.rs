@@ -12,6 +12,7 @@ mod forwarded;
 mod gateway;
 mod idle;
 #[path = "../../tests/it/large_store.rs"]
+#[allow(dead_code, reason = "the tests ask for names as well")]
 mod large_store;
 mod lex;
 mod load;

@@ -14,7 +14,7 @@ const BATCH: usize = 20_000;
 const TEST: &str = "TESTSET001";
 
 /// Fills a new store with executions of one test, begun and followed here, that have ended or have not.
-pub async fn build(path: &Path, backend: &str, finished: usize, unfinished: usize) {
+pub(crate) async fn build(path: &Path, backend: &str, finished: usize, unfinished: usize) {
     let store = Store::open(Some(path.to_owned()), Clock::system()).expect("the store opens");
     let test = TestName {
         backend: BackendId::new(backend).expect("a backend's id"),
@@ -28,7 +28,7 @@ pub async fn build(path: &Path, backend: &str, finished: usize, unfinished: usiz
 }
 
 /// The name of one of them.
-pub fn name(backend: &str, number: usize) -> String {
+pub(crate) fn name(backend: &str, number: usize) -> String {
     format!("backends/{backend}/tests/{TEST}/executions/{}", id(number))
 }
 
