@@ -87,6 +87,20 @@ pub struct PageRequest {
     pub token: Option<String>,
 }
 
+impl PageRequest {
+    /// The page that answers this; a walk whose next page is this one again would never end.
+    ///
+    /// # Errors
+    /// The page leads back to where it was asked for.
+    pub fn answered<T>(&self, page: Page<T>) -> Result<Page<T>, BackendError> {
+        if page.next.is_some() && page.next == self.token {
+            let text = "the page's token leads to the same page again";
+            return Err(BackendError::new(ErrorKind::UpstreamInvalidResponse, text));
+        }
+        Ok(page)
+    }
+}
+
 /// A page of things.
 #[derive(Clone, Debug)]
 pub struct Page<T> {

@@ -134,7 +134,7 @@ impl Inner {
         let read = || {
             let (backend, call, hint, page) =
                 (Arc::clone(&backend), begun.clone(), hint.clone(), page.clone());
-            async move { backend.find_tests(&call, &hint, &page).await }.boxed()
+            async move { page.answered(backend.find_tests(&call, &hint, &page).await?) }.boxed()
         };
         let key = (writes, (page.clone(), hint.clone()));
         self.ask(managed, managed.reads.tests.join(key, call, read).await)
@@ -152,7 +152,8 @@ impl Inner {
         let key = (test.cloned(), page.clone(), hint.clone());
         let read = || {
             let (backend, call, (test, page, hint)) = (Arc::clone(&backend), begun.clone(), key.clone());
-            async move { backend.list_executions(&call, test.as_ref(), &page, &hint).await }.boxed()
+            async move { page.answered(backend.list_executions(&call, test.as_ref(), &page, &hint).await?) }
+                .boxed()
         };
         self.ask(managed, managed.reads.executions.join((writes, key.clone()), call, read).await)
     }
@@ -170,7 +171,7 @@ impl Inner {
         let read = || {
             let (backend, call, target, page) =
                 (Arc::clone(&backend), begun.clone(), target.clone(), page.clone());
-            async move { backend.list_items(&call, &target, kind, &page).await }.boxed()
+            async move { page.answered(backend.list_items(&call, &target, kind, &page).await?) }.boxed()
         };
         let key = (writes, (name.clone(), kind, page.clone()));
         self.ask(managed, managed.reads.items.join(key, call, read).await)

@@ -173,7 +173,7 @@ async fn a_page_token_goes_with_its_arguments_and_with_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_token_that_expired_upstream_is_told_as_such() {
+async fn row_34_a_token_that_expired_upstream_is_told_as_such() {
     let (world, _) = crowded(9, 0).await;
     let request = ListExecutionsRequest { page_size: 4, ..listing("backends/connect/tests/-") };
     let page_token = page(&world, request.clone()).await.next_page_token;

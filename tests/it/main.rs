@@ -51,4 +51,5 @@ mod store;
 mod support;
 mod tls;
 mod traces;
+mod upstreams;
 mod watch;

@@ -134,7 +134,7 @@ async fn only_the_unfinished_are_listed_where_only_they_are_wanted() {
 }
 
 #[tokio::test]
-async fn odd_names_go_through_both_ways() {
+async fn row_39_odd_names_go_through_both_ways() {
     let rig = Rig::start(airflow()).await;
     let mut target = rig.run(&pipeline(PIPELINE_ODD)).await;
     let done = rig.settle(&mut target).await;

@@ -36,7 +36,7 @@ fn what_a_case_and_a_pipeline_can_do_lies_within_what_the_backend_says() {
 
 proptest! {
     #[test]
-    fn a_name_is_one_segment_of_the_path_and_comes_back_whole(fqn in "[a-z.\"/%+ #?&=;é表\\PC]{1,60}") {
+    fn row_39_a_name_is_one_segment_of_the_path_and_comes_back_whole(fqn in "[a-z.\"/%+ #?&=;é表\\PC]{1,60}") {
         let segment = escape(&fqn).to_string();
         prop_assert!(!segment.contains(['/', '?', '#', ' ', '"', '+', '&']));
         prop_assert!(segment.is_ascii());

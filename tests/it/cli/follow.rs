@@ -5,7 +5,8 @@ use testgate::sandbox::fault::{Fault, FaultKind};
 use tokio::io::AsyncReadExt as _;
 
 use crate::process::{
-    Serving, client, ended, eventually, finish, free_port, line_with, program, signal, stderr_lines, testgate,
+    Serving, client, ended, eventually, finish, free_port, line_with, program, signal, stderr_lines,
+    stdout_lines, testgate,
 };
 use crate::support::{Setup, World};
 
@@ -164,6 +165,21 @@ async fn a_repeated_request_id_attaches_to_the_same_run() {
     assert_eq!((first.code, second.code), (Some(0), Some(0)), "{first:?} {second:?}");
     assert_eq!(first.out, second.out);
     assert_eq!(world.calls("lex", "StartTestExecution"), 1);
+}
+
+#[tokio::test]
+async fn row_52_a_reader_that_leaves_after_one_line_changes_no_verdict() {
+    let world = fast().await;
+    for (test, code) in [("lex/booking", 0), ("connect/holiday-closure", 1)] {
+        let mut child = client(&world, ["run", test, "-o", "jsonl"]).spawn().unwrap();
+        let mut lines = stdout_lines(&mut child);
+        let first = lines.next_line().await.unwrap().unwrap();
+        assert!(first.starts_with('{') && !first.contains('\u{1b}'), "{first}");
+        drop(lines);
+        let ran = ended(child).await;
+        assert_eq!(ran.code, Some(code), "{test}: {ran:?}");
+        assert!(!ran.err.contains("panicked") && !ran.err.contains("stdout"), "{test}: {ran:?}");
+    }
 }
 
 #[tokio::test]
