@@ -27,13 +27,15 @@ use tokio::time::Instant;
 pub use error::{BackendError, Effect, ErrorKind, UpstreamContext};
 pub use quota::Budget;
 
-use self::http::HttpClients;
+use self::engine::Engine;
+use self::http::{HttpClients, Proxy};
 use self::quota::QuotaRegistry;
+use crate::config::backend::BackendConfig;
 use crate::metrics::Metrics;
 use crate::model::execution::Settling;
 use crate::model::{
-    Artifact, BackendInfo, Clock, Counts, Details, ExecutionId, ItemKind, Labels, LexStartOptions, Metric,
-    Observation, ResultItem, State, Test, TestId, Timestamp, Verdict,
+    Artifact, BackendInfo, Capabilities, Clock, Counts, Details, ExecutionId, ItemKind, Kind, Labels,
+    LexStartOptions, Metric, Observation, ResultItem, State, Test, TestId, Timestamp, Verdict,
 };
 
 /// What the backends of a process share. Cheap to clone.
@@ -53,6 +55,32 @@ impl Shared {
     /// Nothing used up, nothing counted yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
         Self { http: HttpClients::default(), quota: QuotaRegistry::default(), clock, metrics }
+    }
+
+    /// What a configured backend is.
+    fn info(config: &BackendConfig, kind: Kind, location: Labels, capabilities: Capabilities) -> BackendInfo {
+        BackendInfo {
+            id: config.id.clone(),
+            kind,
+            display_name: config.display_name.clone(),
+            location,
+            poll_interval: config.poll_interval,
+            labels: config.labels.clone(),
+            capabilities,
+        }
+    }
+
+    /// Makes the calls of one backend, within the budget of its group. `service` is `connect`, `lex` or `openmetadata`.
+    fn engine(&self, service: &'static str, config: &BackendConfig, group: &str) -> Engine {
+        Engine::new(
+            service,
+            self.http.get(config.ca_file.as_deref(), Proxy::Environment),
+            self.quota.bucket(group, config.max_requests_per_second),
+            config.request_timeout,
+            config.max_response_size,
+            self.clock.clone(),
+            self.metrics.backend(config.id.as_str()),
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is loaded before the first call: the credential chain may read files, run a process or ask a server.
 
 mod bridge;
+pub(crate) mod client;
 mod credentials;
 mod endpoint;
 mod refusal;

@@ -12,9 +12,8 @@ use serde_json::value::RawValue;
 use self::client::{Client, ExecutionFilter};
 use self::status::{Evidence, Records, Status};
 use self::wire::{ExecutionRow, Record, RecordRow, Summary, TestCaseRow};
-use super::aws::{Aws, CONNECT, quota_group};
-use super::engine::Engine;
-use super::http::Proxy;
+use super::aws::CONNECT;
+use super::aws::client::JsonClient;
 use super::{
     Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
     Shared, StartIntent, StartOptions, StartPlan, Started, Target, TestHint,
@@ -22,8 +21,7 @@ use super::{
 use crate::config::backend::{BackendConfig, ConnectConfig};
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, ConnectDetails, Counts, Details, ExecutionId, ItemKind, Kind,
-    Labels, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId, TestName,
-    Timestamp, resource,
+    Labels, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId, Timestamp,
 };
 
 /// The pages of records that are searched for a completion.
@@ -61,32 +59,16 @@ struct ReadRecords {
 impl Connect {
     /// Makes no call and loads no credentials yet.
     pub fn new(config: &BackendConfig, connect: &ConnectConfig, shared: &Shared) -> Self {
-        let Shared { http, quota, clock, metrics } = shared.clone();
-        let group = quota_group(&CONNECT, &connect.aws, config.quota_group.as_deref());
-        let ca_file = config.ca_file.as_deref();
-        let engine = Engine::new(
-            "connect",
-            http.get(ca_file, Proxy::Environment),
-            quota.bucket(&group, config.max_requests_per_second),
-            config.request_timeout,
-            config.max_response_size,
-            clock.clone(),
-            metrics.backend(config.id.as_str()),
-        );
-        let aws =
-            Aws::new(&CONNECT, connect.aws.clone(), http.clone(), config.ca_file.clone(), clock.clone());
         let mut location = Labels::from([("instance_id".to_owned(), connect.instance_id.clone())]);
         location.extend(connect.aws.region.clone().map(|region| ("region".to_owned(), region)));
-        let info = BackendInfo {
-            id: config.id.clone(),
-            kind: Kind::AmazonConnect,
-            display_name: config.display_name.clone(),
-            location,
-            poll_interval: config.poll_interval,
-            labels: config.labels.clone(),
-            capabilities: CAPABILITIES,
-        };
-        Self { info, client: Client { engine, aws, instance: connect.instance_id.clone() }, clock }
+        Self {
+            info: Shared::info(config, Kind::AmazonConnect, location, CAPABILITIES),
+            client: Client {
+                json: JsonClient::new("connect", &CONNECT, &connect.aws, config, shared),
+                instance: connect.instance_id.clone(),
+            },
+            clock: shared.clock.clone(),
+        }
     }
 
     fn details(&self, test: &str) -> Details {
@@ -101,7 +83,7 @@ impl Connect {
             .client
             .start(call, test, &intent.token)
             .await
-            .map_err(|error| self.missing_test(error, &intent.test))?;
+            .map_err(|error| error.of_test(&self.info, &intent.test))?;
         let execution =
             ExecutionId::new(&started.test_case_execution_id).map_err(|error| unusable(&error.0))?;
         let raw = started.status.unwrap_or_else(|| "INITIATED".to_owned());
@@ -169,8 +151,8 @@ impl Connect {
         if evidence.needs_records() {
             let same = settling.filter(|settling| settling.upstream_status == summary.status);
             let first_seen = same.map_or_else(|| self.clock.now(), |settling| settling.since);
-            let end = summary.end_time.unwrap_or_else(|| self.client.engine.to_upstream(first_seen));
-            let may_come = self.client.engine.upstream_now() - end < status::RECORDS_LAG;
+            let end = summary.end_time.unwrap_or_else(|| self.client.json.engine.to_upstream(first_seen));
+            let may_come = self.client.json.engine.upstream_now() - end < status::RECORDS_LAG;
             since = Some(first_seen);
             match self.read_records(call, test, execution, may_come).await {
                 Ok(found) => {
@@ -232,22 +214,6 @@ impl Connect {
         self.add_times(&mut observation, &status, row.start_time, row.end_time);
         Ok(Listed { test, execution, observation, complete: false })
     }
-
-    fn missing_test(&self, error: BackendError, test: &TestId) -> BackendError {
-        if !error.is_gone() {
-            return error;
-        }
-        let name = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource(resource::TEST, &name.to_string())
-    }
-
-    fn missing_execution(&self, error: BackendError, test: &TestId, execution: &ExecutionId) -> BackendError {
-        if !error.is_gone() {
-            return error;
-        }
-        let test = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource(resource::EXECUTION, &test.execution(execution.clone()).to_string())
-    }
 }
 
 #[async_trait]
@@ -286,7 +252,7 @@ impl Backend for Connect {
 
     async fn get_test(&self, call: &Call, id: &TestId) -> Result<Test, BackendError> {
         let described = self.client.test(call, id.as_str()).await;
-        let (row, raw) = described.map_err(|error| self.missing_test(error, id))?;
+        let (row, raw) = described.map_err(|error| error.of_test(&self.info, id))?;
         test(row, Some(raw))
     }
 
@@ -324,7 +290,7 @@ impl Backend for Connect {
     async fn stop(&self, call: &Call, target: &Target, token: &str) -> Result<(), BackendError> {
         let test = named_test(target)?;
         let stopped = self.client.stop(call, test.as_str(), id(target), token).await;
-        stopped.map_err(|error| self.missing_execution(error, test, &target.execution))
+        stopped.map_err(|error| error.of_execution(&self.info, target))
     }
 
     async fn record(&self, _: &Call, _: &TestId, _: &super::Record) -> Result<Found, BackendError> {
@@ -335,7 +301,7 @@ impl Backend for Connect {
         let test = named_test(target)?;
         let ids = (test.as_str(), id(target));
         let summary = self.client.summary(call, ids.0, ids.1).await;
-        let summary = summary.map_err(|error| self.missing_execution(error, test, &target.execution))?;
+        let summary = summary.map_err(|error| error.of_execution(&self.info, target))?;
         let mut observation = self.settle(call, ids, &summary, target.settling.as_ref()).await;
         observation.test = Some(test.clone());
         observation.details = Some(self.details(test.as_str()));
@@ -382,7 +348,7 @@ impl Backend for Connect {
     ) -> Result<Page<ResultItem>, BackendError> {
         let test = named_test(target)?;
         let records = self.client.records(call, test.as_str(), id(target), page).await;
-        let (rows, next) = records.map_err(|error| self.missing_execution(error, test, &target.execution))?;
+        let (rows, next) = records.map_err(|error| error.of_execution(&self.info, target))?;
         let items = rows.into_iter().filter_map(|(row, raw)| item(row, raw)).collect();
         Ok(Page { items, next })
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::Target;
 use crate::model::status::cut;
+use crate::model::{BackendInfo, TestId, TestName, resource};
 
 /// What went wrong, one variant a row of the contract's table (`docs/semantics.md`, Errors).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -221,6 +223,28 @@ impl BackendError {
     pub fn with_resource(mut self, resource_type: &str, name: &str) -> Self {
         self.resource = Some(Box::new((resource_type.to_owned(), cut(name.to_owned(), 512))));
         self
+    }
+
+    /// Names the test where the error says that something is missing.
+    #[must_use]
+    pub fn of_test(self, info: &BackendInfo, test: &TestId) -> Self {
+        if !self.says_missing() {
+            return self;
+        }
+        let name = TestName { backend: info.id.clone(), test: test.clone() };
+        self.with_resource(resource::TEST, &name.to_string())
+    }
+
+    /// Names the execution where the error says that something is missing.
+    #[must_use]
+    pub fn of_execution(self, info: &BackendInfo, target: &Target) -> Self {
+        let (true, Some(test)) = (self.says_missing(), &target.test) else { return self };
+        let test = TestName { backend: info.id.clone(), test: test.clone() };
+        self.with_resource(resource::EXECUTION, &test.execution(target.execution.clone()).to_string())
+    }
+
+    fn says_missing(&self) -> bool {
+        matches!(self.kind, ErrorKind::UpstreamNotFound | ErrorKind::ResourceNotFound)
     }
 
     /// Whether upstream certainly says that the thing is gone.

@@ -12,9 +12,8 @@ use serde_json::value::RawValue;
 use self::client::{Client, Level};
 use self::status::{Results, Status, Tally};
 use self::wire::{Execution, OverallItem, TestSet};
-use super::aws::{Aws, LEX, quota_group};
-use super::engine::Engine;
-use super::http::Proxy;
+use super::aws::LEX;
+use super::aws::client::JsonClient;
 use super::{
     Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
     Shared, StartIntent, StartOptions, StartPlan, Started, Target,
@@ -23,7 +22,7 @@ use crate::config::backend::{BackendConfig, LexConfig};
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, Details, ExecutionId, ItemKind, Kind, Labels, LexDetails,
     LexStartOptions, LexTarget, Observation, ResultItem, Settling, StartMode, State, StopScope, Test, TestId,
-    TestName, Timestamp, resource,
+    Timestamp,
 };
 
 /// The newest executions that are searched for a lost start: ten full pages.
@@ -61,29 +60,13 @@ pub struct Lex {
 impl Lex {
     /// Makes no call and loads no credentials yet.
     pub fn new(config: &BackendConfig, lex: &LexConfig, shared: &Shared) -> Self {
-        let Shared { http, quota, clock, metrics } = shared.clone();
-        let group = quota_group(&LEX, &lex.aws, config.quota_group.as_deref());
-        let engine = Engine::new(
-            "lex",
-            http.get(config.ca_file.as_deref(), Proxy::Environment),
-            quota.bucket(&group, config.max_requests_per_second),
-            config.request_timeout,
-            config.max_response_size,
-            clock.clone(),
-            metrics.backend(config.id.as_str()),
-        );
-        let aws = Aws::new(&LEX, lex.aws.clone(), http.clone(), config.ca_file.clone(), clock.clone());
         let location = lex.aws.region.clone().map(|region| ("region".to_owned(), region));
-        let info = BackendInfo {
-            id: config.id.clone(),
-            kind: Kind::AmazonLexV2,
-            display_name: config.display_name.clone(),
-            location: location.into_iter().collect(),
-            poll_interval: config.poll_interval,
-            labels: config.labels.clone(),
-            capabilities: CAPABILITIES,
-        };
-        Self { info, client: Client { engine, aws }, defaults: lex.start_defaults.clone(), clock }
+        Self {
+            info: Shared::info(config, Kind::AmazonLexV2, location.into_iter().collect(), CAPABILITIES),
+            client: Client { json: JsonClient::new("lex", &LEX, &lex.aws, config, shared) },
+            defaults: lex.start_defaults.clone(),
+            clock: shared.clock.clone(),
+        }
     }
 
     /// Reads and sums the overall results; `None` where there are none.
@@ -116,7 +99,7 @@ impl Lex {
         match self.tally(call, execution).await {
             Ok(Some(tally)) => (Results::Read(tally), None),
             Ok(None) => {
-                let engine = &self.client.engine;
+                let engine = &self.client.json.engine;
                 let end = end.unwrap_or_else(|| engine.to_upstream(since));
                 let believed = engine.upstream_now() - end >= status::RESULTS_LAG;
                 (if believed { Results::Read(Tally::default()) } else { Results::Awaited }, None)
@@ -131,20 +114,6 @@ impl Lex {
                 (Results::Awaited, Some((error.kind.reason().to_owned(), error.message)))
             }
         }
-    }
-
-    fn missing_test(&self, error: BackendError, test: &TestId) -> BackendError {
-        if !error.is_gone() {
-            return error;
-        }
-        let name = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource(resource::TEST, &name.to_string())
-    }
-
-    fn missing_execution(&self, error: BackendError, target: &Target) -> BackendError {
-        let (true, Some(test)) = (error.is_gone(), &target.test) else { return error };
-        let test = TestName { backend: self.info.id.clone(), test: test.clone() };
-        error.with_resource(resource::EXECUTION, &test.execution(target.execution.clone()).to_string())
     }
 }
 
@@ -170,7 +139,7 @@ impl Backend for Lex {
 
     async fn get_test(&self, call: &Call, id: &TestId) -> Result<Test, BackendError> {
         let described = self.client.test(call, id.as_str()).await;
-        let (row, raw) = described.map_err(|error| self.missing_test(error, id))?;
+        let (row, raw) = described.map_err(|error| error.of_test(&self.info, id))?;
         test(row, Some(raw))
     }
 
@@ -198,7 +167,7 @@ impl Backend for Lex {
     async fn start(&self, call: &Call, intent: &StartIntent) -> Result<Started, BackendError> {
         let request = start::body(&intent.plan)?;
         let sent = self.client.start(call, intent.test.as_str(), &request).await;
-        let (execution, row) = sent.map_err(|error| self.missing_test(error, &intent.test))?;
+        let (execution, row) = sent.map_err(|error| error.of_test(&self.info, &intent.test))?;
         let mut observation = observed(&row, &Results::Awaited);
         if row.test_execution_status.is_none() {
             // The reply of a start has no status: it was accepted, and that is all.
@@ -217,7 +186,7 @@ impl Backend for Lex {
         for _ in 0..MAX_SEARCHED_PAGES {
             let (rows, next) = self.client.executions(call, &page).await?;
             // Only now: a reply, maybe the first since a restart, has told upstream's clock.
-            let from = self.client.engine.to_upstream(intent.time) - CLOCK_TOLERANCE;
+            let from = self.client.json.engine.to_upstream(intent.time) - CLOCK_TOLERANCE;
             for (row, _) in rows {
                 let Some(created) = row.creation_date_time else { continue };
                 if created < from {
@@ -248,7 +217,7 @@ impl Backend for Lex {
     async fn observe(&self, call: &Call, target: &Target) -> Result<Observation, BackendError> {
         let id = id(target);
         let described = self.client.execution(call, id).await;
-        let row = described.map_err(|error| self.missing_execution(error, target))?;
+        let row = described.map_err(|error| error.of_execution(&self.info, target))?;
         let raw = row.test_execution_status.as_deref();
         let raw = raw.ok_or_else(|| invalid("an execution without testExecutionStatus"))?.to_owned();
         if Status::from(raw.as_str()) != Status::Completed {
@@ -309,7 +278,7 @@ impl Backend for Lex {
         let (skip, token) = read_offset(page.token.as_deref());
         let request = PageRequest { size: page.size, token: token.clone() };
         let results = self.client.results(call, id(target), level, &request).await;
-        let (rows, next) = results.map_err(|error| self.missing_execution(error, target))?;
+        let (rows, next) = results.map_err(|error| error.of_execution(&self.info, target))?;
         let all = items::items(level, rows).map_err(|text| invalid(&text))?;
         let (size, count) = (page.size.max(1), all.len());
         let items = all.into_iter().skip(skip).take(size).collect();
@@ -323,7 +292,7 @@ impl Backend for Lex {
 
     async fn list_artifacts(&self, call: &Call, target: &Target) -> Result<Vec<Artifact>, BackendError> {
         let url = self.client.artifacts(call, id(target)).await;
-        let uri = url.map_err(|error| self.missing_execution(error, target))?.download_artifacts_url;
+        let uri = url.map_err(|error| error.of_execution(&self.info, target))?.download_artifacts_url;
         Ok(vec![Artifact { id: "results".to_owned(), expire_time: expiry(&uri), uri }])
     }
 }

@@ -29,8 +29,6 @@ use self::protocol::Bearer;
 use self::record::Locks;
 use self::status::CaseWord;
 use self::wire::{Pipeline, Row, TestCase};
-use super::engine::Engine;
-use super::http::Proxy;
 use super::{
     Backend, BackendError, Call, ErrorKind, Found, ListHint, Listed, Page, PageRequest, Polling, ProbeResult,
     Record, Shared, StartIntent, StartOptions, StartPlan, Started, Target,
@@ -38,7 +36,7 @@ use super::{
 use crate::config::backend::{BackendConfig, OpenMetadataConfig};
 use crate::model::{
     Artifact, BackendInfo, Capabilities, Clock, Details, ExecutionId, ItemKind, Kind, Labels, Observation,
-    OpenMetadataDetails, ResultItem, StartMode, StopScope, Test, TestId, TestName, resource,
+    OpenMetadataDetails, ResultItem, StartMode, StopScope, Test, TestId,
 };
 
 const ITEMS: &[ItemKind] = &[ItemKind::TestCase];
@@ -89,33 +87,15 @@ pub struct OpenMetadata {
 impl OpenMetadata {
     /// Makes no call and reads no token yet.
     pub fn new(config: &BackendConfig, openmetadata: &OpenMetadataConfig, shared: &Shared) -> Self {
-        let Shared { http, quota, clock, metrics } = shared.clone();
         let group = match &config.quota_group {
             Some(named) => format!("named/{named}"),
             None => format!("openmetadata/{}", config.id),
         };
-        let engine = Engine::new(
-            "openmetadata",
-            http.get(config.ca_file.as_deref(), Proxy::Environment),
-            quota.bucket(&group, config.max_requests_per_second),
-            config.request_timeout,
-            config.max_response_size,
-            clock.clone(),
-            metrics.backend(config.id.as_str()),
-        );
-        let info = BackendInfo {
-            id: config.id.clone(),
-            kind: Kind::OpenMetadata,
-            display_name: config.display_name.clone(),
-            location: Labels::from([("base_url".to_owned(), openmetadata.base_url.clone())]),
-            poll_interval: config.poll_interval,
-            labels: config.labels.clone(),
-            capabilities: CAPABILITIES,
-        };
+        let location = Labels::from([("base_url".to_owned(), openmetadata.base_url.clone())]);
         Self {
-            info,
+            info: Shared::info(config, Kind::OpenMetadata, location, CAPABILITIES),
             client: Client {
-                engine,
+                engine: shared.engine("openmetadata", config, &group),
                 bearer: Bearer::new(&openmetadata.base_url, openmetadata.token.clone()),
                 api: Api::new(openmetadata.api),
             },
@@ -126,14 +106,14 @@ impl OpenMetadata {
             seen: Cache::builder().max_capacity(MAX_WORDS).time_to_live(WORDS_TTL).build(),
             settle_time: openmetadata.settle_time,
             tracking_deadline: config.tracking_deadline,
-            clock,
+            clock: shared.clock.clone(),
         }
     }
 
     fn subject(&self, test: &TestId) -> Result<Subject, BackendError> {
         Subject::parse(test).ok_or_else(|| {
             let text = "OpenMetadata tests are named case-{uuid} or pipeline-{uuid}, in lower case";
-            self.of_test(test, BackendError::new(ErrorKind::ResourceNotFound, text))
+            BackendError::new(ErrorKind::ResourceNotFound, text).of_test(&self.info, test)
         })
     }
 
@@ -145,30 +125,6 @@ impl OpenMetadata {
                 "OpenMetadata needs the test in the name",
             )),
         }
-    }
-
-    /// Names the test in an error that says it is missing.
-    fn of_test(&self, test: &TestId, error: BackendError) -> BackendError {
-        if !matches!(error.kind, ErrorKind::UpstreamNotFound | ErrorKind::ResourceNotFound) {
-            return error;
-        }
-        error.with_resource(resource::TEST, &self.test_name(test).to_string())
-    }
-
-    /// Names the execution in an error that says it is missing.
-    fn of_execution(&self, target: &Target, error: BackendError) -> BackendError {
-        let missing = matches!(error.kind, ErrorKind::UpstreamNotFound | ErrorKind::ResourceNotFound);
-        match &target.test {
-            Some(test) if missing => {
-                let name = self.test_name(test).execution(target.execution.clone());
-                error.with_resource(resource::EXECUTION, &name.to_string())
-            }
-            _ => error,
-        }
-    }
-
-    fn test_name(&self, test: &TestId) -> TestName {
-        TestName { backend: self.info.id.clone(), test: test.clone() }
     }
 
     /// A pipeline, if it runs a test suite: a start or stop must not reach one that ingests.
@@ -295,7 +251,7 @@ impl Backend for OpenMetadata {
                 Test { payload, ..pipeline_test(&row.value) }
             }),
         };
-        read.map_err(|error| self.of_test(test, error))
+        read.map_err(|error| error.of_test(&self.info, test))
     }
 
     async fn plan_start(
@@ -312,7 +268,7 @@ impl Backend for OpenMetadata {
             Subject::Case(id) => Err(self.not_by_itself(call, id).await),
             Subject::Pipeline(id) => self.plan(call, id).await,
         };
-        planned.map_err(|error| self.of_test(test, error))
+        planned.map_err(|error| error.of_test(&self.info, test))
     }
 
     async fn start(&self, call: &Call, intent: &StartIntent) -> Result<Started, BackendError> {
@@ -320,7 +276,8 @@ impl Backend for OpenMetadata {
             let text = "OpenMetadata has no call that runs one test case; start its suite's pipeline";
             return Err(BackendError::new(ErrorKind::CapabilityNotSupported, text));
         };
-        let reply = self.client.trigger(call, id).await.map_err(|error| self.of_test(&intent.test, error))?;
+        let reply =
+            self.client.trigger(call, id).await.map_err(|error| error.of_test(&self.info, &intent.test))?;
         // Airflow gives no run id; the gateway mints one, and the run is found by its time.
         let execution = ExecutionId::new(&reply.run_id).ok();
         let mut observation = Observation::new(
@@ -360,8 +317,8 @@ impl Backend for OpenMetadata {
             let text = "a result of an OpenMetadata test case is not a run that could be stopped";
             return Err(BackendError::new(ErrorKind::CapabilityNotSupported, text));
         };
-        self.pipeline_ref(call, id).await.map_err(|error| self.of_execution(target, error))?;
-        self.client.kill(call, id).await.map_err(|error| self.of_execution(target, error))?;
+        self.pipeline_ref(call, id).await.map_err(|error| error.of_execution(&self.info, target))?;
+        self.client.kill(call, id).await.map_err(|error| error.of_execution(&self.info, target))?;
         Ok(())
     }
 
@@ -370,7 +327,7 @@ impl Backend for OpenMetadata {
             let text = "results can be recorded on test cases, not on pipelines";
             return Err(BackendError::new(ErrorKind::CapabilityNotSupported, text));
         };
-        self.record_result(call, id, record).await.map_err(|error| self.of_test(test, error))
+        self.record_result(call, id, record).await.map_err(|error| error.of_test(&self.info, test))
     }
 
     async fn observe(&self, call: &Call, target: &Target) -> Result<Observation, BackendError> {
@@ -383,7 +340,7 @@ impl Backend for OpenMetadata {
             }
             observed => observed,
         };
-        observed.map_err(|error| self.of_execution(target, error))
+        observed.map_err(|error| error.of_execution(&self.info, target))
     }
 
     async fn list_executions(
@@ -402,7 +359,7 @@ impl Backend for OpenMetadata {
             }
             listed => listed,
         };
-        listed.map_err(|error| self.of_test(test, error))
+        listed.map_err(|error| error.of_test(&self.info, test))
     }
 
     async fn list_items(
@@ -420,7 +377,7 @@ impl Backend for OpenMetadata {
             Subject::Case(id) => self.result_items(call, id, target).await,
             Subject::Pipeline(id) => self.run_items(call, id, target, page).await,
         };
-        items.map_err(|error| self.of_execution(target, error))
+        items.map_err(|error| error.of_execution(&self.info, target))
     }
 
     async fn list_artifacts(&self, _call: &Call, _target: &Target) -> Result<Vec<Artifact>, BackendError> {

@@ -1,17 +1,15 @@
 //! One function for each Connect call.
 
-use bytes::Bytes;
 use http::Method;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::wire::{
     DescribedTestCase, ExecutionRow, Executions, FoundTestCases, RecordRow, Records, SearchBody,
     SearchFilter, Started, Summary, TagCondition, TagFilter, TestCaseRow, TestCases, TokenBody,
 };
-use crate::backend::aws::Aws;
+use crate::backend::aws::client::{JsonClient, NOTHING, RawPage};
 use crate::backend::aws::wire::{body, rows};
-use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape, query};
+use crate::backend::engine::{Operation, Response, Safety, escape, query};
 use crate::backend::{BackendError, Call, Lists, PageRequest, Polling};
 use crate::model::Timestamp;
 
@@ -31,13 +29,9 @@ const MAX_TESTS_PAGE: usize = 1000;
 /// The calls of one Connect instance.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) engine: Engine,
-    pub(crate) aws: Aws,
+    pub(crate) json: JsonClient,
     pub(crate) instance: String,
 }
-
-/// Rows with their raw text, and where the next page begins.
-pub(crate) type RawPage<T> = (Vec<(T, Box<RawValue>)>, Option<String>);
 
 /// What ListTestCaseExecutions can filter by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,20 +44,20 @@ pub(crate) struct ExecutionFilter<'a> {
 impl Client {
     /// The calls of the polls.
     pub(crate) fn polling(&self) -> Polling {
-        let quota = self.engine.quota();
+        let quota = self.json.engine.quota();
         Polling {
             lists: Lists::ByState,
             page_size: MAX_PAGE,
             reads_say_more: true,
             list: quota.allowance(EXECUTIONS.name),
             read: quota.allowance(SUMMARY.name),
-            upstream_now: self.engine.upstream_now(),
+            upstream_now: self.json.engine.upstream_now(),
         }
     }
 
     pub(crate) async fn start(&self, call: &Call, test: &str, token: &str) -> Result<Started, BackendError> {
         let path = format!("{}/start-execution", self.test_path(test));
-        self.send(call, &START, Method::PUT, path, Some(&TokenBody { client_token: token }), body).await
+        self.json.send(call, &START, Method::PUT, path, Some(&TokenBody { client_token: token }), body).await
     }
 
     pub(crate) async fn stop(
@@ -75,7 +69,9 @@ impl Client {
     ) -> Result<(), BackendError> {
         let path = format!("{}/{}/stop-execution", self.test_path(test), escape(execution));
         // It answers with nothing, in more than one way.
-        self.send(call, &STOP, Method::POST, path, Some(&TokenBody { client_token: token }), |_| Ok(())).await
+        self.json
+            .send(call, &STOP, Method::POST, path, Some(&TokenBody { client_token: token }), |_| Ok(()))
+            .await
     }
 
     pub(crate) async fn summary(
@@ -85,7 +81,7 @@ impl Client {
         execution: &str,
     ) -> Result<Summary, BackendError> {
         let path = format!("{}/{}/summary", self.test_path(test), escape(execution));
-        self.send(call, &SUMMARY, Method::GET, path, NOTHING, body).await
+        self.json.send(call, &SUMMARY, Method::GET, path, NOTHING, body).await
     }
 
     pub(crate) async fn executions(
@@ -109,7 +105,7 @@ impl Client {
             let page: Executions = body(response)?;
             Ok((rows(page.test_case_executions)?, page.next_token))
         };
-        self.send(call, &EXECUTIONS, Method::GET, path, NOTHING, decode).await
+        self.json.send(call, &EXECUTIONS, Method::GET, path, NOTHING, decode).await
     }
 
     pub(crate) async fn records(
@@ -126,7 +122,7 @@ impl Client {
             let page: Records = body(response)?;
             Ok((rows(page.execution_records)?, page.next_token))
         };
-        self.send(call, &RECORDS, Method::GET, path, NOTHING, decode).await
+        self.json.send(call, &RECORDS, Method::GET, path, NOTHING, decode).await
     }
 
     pub(crate) async fn tests(
@@ -141,7 +137,7 @@ impl Client {
             let page: TestCases = body(response)?;
             Ok((rows(page.test_case_summary_list)?, page.next_token))
         };
-        self.send(call, &TESTS, Method::GET, path, NOTHING, decode).await
+        self.json.send(call, &TESTS, Method::GET, path, NOTHING, decode).await
     }
 
     /// Test cases with all of the tags, whole: lists show no tags.
@@ -164,7 +160,9 @@ impl Client {
             let page: FoundTestCases = body(response)?;
             Ok((rows(page.test_cases)?, page.next_token))
         };
-        self.send(call, &SEARCH, Method::POST, "/search-test-cases".to_owned(), Some(&request), decode).await
+        self.json
+            .send(call, &SEARCH, Method::POST, "/search-test-cases".to_owned(), Some(&request), decode)
+            .await
     }
 
     pub(crate) async fn test(
@@ -177,32 +175,10 @@ impl Client {
             let row = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
             Ok((row, raw))
         };
-        self.send(call, &TEST, Method::GET, self.test_path(test), NOTHING, decode).await
+        self.json.send(call, &TEST, Method::GET, self.test_path(test), NOTHING, decode).await
     }
 
     fn test_path(&self, test: &str) -> String {
         format!("/test-cases/{}/{}", escape(&self.instance), escape(test))
     }
-
-    async fn send<T, B: Serialize + Sync>(
-        &self,
-        call: &Call,
-        operation: &Operation,
-        method: Method,
-        path_and_query: String,
-        request: Option<&B>,
-        decode: impl Fn(&Response) -> Result<T, String> + Send + Sync,
-    ) -> Result<T, BackendError> {
-        let body = request.map(serde_json::to_vec).transpose().unwrap_or_default().map(Bytes::from);
-        let outgoing = Outgoing {
-            method,
-            path_and_query,
-            body: body.unwrap_or_default(),
-            content_type: "application/json",
-        };
-        self.engine.call(&self.aws, operation, &outgoing, call, decode).await
-    }
 }
-
-/// A GET's body.
-const NOTHING: Option<&()> = None;

@@ -1,17 +1,15 @@
 //! One function for each Lex call.
 
-use bytes::Bytes;
 use http::Method;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::wire::{
     ArtifactsUrl, Execution, Executions, ListBody, ResultFilter, Results, ResultsBody, ResultsPage, SortBy,
     StartBody, TestSet, TestSets,
 };
-use crate::backend::aws::Aws;
+use crate::backend::aws::client::{JsonClient, NOTHING, RawPage};
 use crate::backend::aws::wire::{body, rows};
-use crate::backend::engine::{Engine, Operation, Outgoing, Response, Safety, escape};
+use crate::backend::engine::{Operation, Response, Safety, escape};
 use crate::backend::{BackendError, Call, ErrorKind, Lists, PageRequest, Polling};
 use crate::model::{ExecutionId, ItemKind};
 
@@ -28,30 +26,24 @@ const TESTS: Operation = Operation { name: "ListTestSets", safety: Safety::Read 
 const TEST: Operation = Operation { name: "DescribeTestSet", safety: Safety::Read };
 
 const MAX_PAGE: usize = 1000;
-/// What the SDKs send; the service's own prose says otherwise in one place.
-const CONTENT_TYPE: &str = "application/json";
 
 /// The calls of one Lex account and region.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) engine: Engine,
-    pub(crate) aws: Aws,
+    pub(crate) json: JsonClient,
 }
-
-/// Rows with their raw text, and where the next page begins.
-pub(crate) type RawPage<T> = (Vec<(T, Box<RawValue>)>, Option<String>);
 
 impl Client {
     /// The calls of the polls.
     pub(crate) fn polling(&self) -> Polling {
-        let quota = self.engine.quota();
+        let quota = self.json.engine.quota();
         Polling {
             lists: Lists::Newest,
             page_size: MAX_PAGE,
             reads_say_more: false,
             list: quota.allowance(EXECUTIONS.name),
             read: quota.allowance(EXECUTION.name),
-            upstream_now: self.engine.upstream_now(),
+            upstream_now: self.json.engine.upstream_now(),
         }
     }
 
@@ -68,12 +60,12 @@ impl Client {
             let id = ExecutionId::new(&started.test_execution_id).map_err(|error| error.0)?;
             Ok((id, started))
         };
-        self.send(call, &START, Method::POST, path, Some(request), decode).await
+        self.json.send(call, &START, Method::POST, path, Some(request), decode).await
     }
 
     pub(crate) async fn execution(&self, call: &Call, execution: &str) -> Result<Execution, BackendError> {
         let path = format!("/testexecutions/{}", escape(execution));
-        self.send(call, &EXECUTION, Method::GET, path, NOTHING, body).await
+        self.json.send(call, &EXECUTION, Method::GET, path, NOTHING, body).await
     }
 
     /// Newest first.
@@ -91,7 +83,9 @@ impl Client {
             let page: Executions = body(response)?;
             Ok((rows(page.test_executions)?, page.next_token))
         };
-        self.send(call, &EXECUTIONS, Method::POST, "/testexecutions".into(), Some(&request), decode).await
+        self.json
+            .send(call, &EXECUTIONS, Method::POST, "/testexecutions".into(), Some(&request), decode)
+            .await
     }
 
     /// The raw items of one level; none where there are no results yet.
@@ -112,12 +106,12 @@ impl Client {
             let page: ResultsPage = body(response)?;
             Ok((level.items(page.test_execution_results.unwrap_or_default()), page.next_token))
         };
-        self.send(call, &RESULTS, Method::POST, path, Some(&request), decode).await
+        self.json.send(call, &RESULTS, Method::POST, path, Some(&request), decode).await
     }
 
     pub(crate) async fn artifacts(&self, call: &Call, execution: &str) -> Result<ArtifactsUrl, BackendError> {
         let path = format!("/testexecutions/{}/artifacturl", escape(execution));
-        self.send(call, &ARTIFACTS, Method::GET, path, NOTHING, body).await
+        self.json.send(call, &ARTIFACTS, Method::GET, path, NOTHING, body).await
     }
 
     pub(crate) async fn tests(
@@ -134,7 +128,7 @@ impl Client {
             let page: TestSets = body(response)?;
             Ok((rows(page.test_sets)?, page.next_token))
         };
-        self.send(call, &TESTS, Method::POST, "/testsets".into(), Some(&request), decode).await
+        self.json.send(call, &TESTS, Method::POST, "/testsets".into(), Some(&request), decode).await
     }
 
     pub(crate) async fn test(
@@ -147,27 +141,9 @@ impl Client {
             let row = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
             Ok((row, raw))
         };
-        self.send(call, &TEST, Method::GET, format!("/testsets/{}", escape(test)), NOTHING, decode).await
-    }
-
-    async fn send<T, B: Serialize + Sync>(
-        &self,
-        call: &Call,
-        operation: &Operation,
-        method: Method,
-        path_and_query: String,
-        request: Option<&B>,
-        decode: impl Fn(&Response) -> Result<T, String> + Send + Sync,
-    ) -> Result<T, BackendError> {
-        let body = request.map(serde_json::to_vec).transpose().unwrap_or_default().map(Bytes::from);
-        let outgoing =
-            Outgoing { method, path_and_query, body: body.unwrap_or_default(), content_type: CONTENT_TYPE };
-        self.engine.call(&self.aws, operation, &outgoing, call, decode).await
+        self.json.send(call, &TEST, Method::GET, format!("/testsets/{}", escape(test)), NOTHING, decode).await
     }
 }
-
-/// A GET's body.
-const NOTHING: Option<&()> = None;
 
 /// A level of results.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
