@@ -21,6 +21,7 @@ mod process;
 mod reads;
 mod report;
 mod signed;
+mod staleness;
 mod start;
 mod store;
 mod streams;
@@ -29,8 +30,20 @@ mod upstream;
 use anyhow::bail;
 
 /// The figures, in the order in which they are taken.
-const FIGURES: [&str; 10] =
-    ["start", "store", "memory", "reads", "forwarded", "idle", "names", "fanout", "changes", "cap"];
+const FIGURES: [&str; 12] = [
+    "start",
+    "store",
+    "memory",
+    "reads",
+    "forwarded",
+    "idle",
+    "names",
+    "fanout",
+    "changes",
+    "cap",
+    "connect",
+    "lex",
+];
 
 fn main() -> anyhow::Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -66,6 +79,8 @@ async fn take(figure: &str) -> anyhow::Result<()> {
         "fanout" => fanout::one_change().await,
         "changes" => fanout::many_changes().await,
         "cap" => cap::refused().await,
+        "connect" => staleness::connect().await,
+        "lex" => staleness::lex().await,
         _ => bail!("{figure} is not a figure"),
     }
 }

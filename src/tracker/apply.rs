@@ -129,11 +129,13 @@ impl Inner {
 
     async fn save_and_announce(&self, record: Box<Record>) {
         let (name, position) = (record.execution.name.clone(), record.position);
+        let ended = record.execution.clone();
         if let Err(error) = self.store.save_durably(vec![(*record).clone()]).await {
             // A store that is full or read-only keeps nobody from what is known; it is saved when there is room.
             tracing::debug!(execution = %name, %error, "an end is told before it is saved");
             self.store.save(*record);
         }
+        self.note_duration(&ended);
         self.table().announce(&name, position);
     }
 

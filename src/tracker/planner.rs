@@ -4,10 +4,12 @@
 //! each change by itself, so that thousands of executions are never planned anew for the sake of one.
 
 mod agenda;
+mod durations;
 
 use std::time::Duration;
 
-pub(super) use self::agenda::{Agenda, Next, View, Walk};
+pub(super) use self::agenda::{Agenda, Failed, Next, View, Walk};
+pub(super) use self::durations::Durations;
 
 use crate::backend::Allowance;
 use crate::model::State;

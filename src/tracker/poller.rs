@@ -8,32 +8,39 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::planner::{Agenda, Facts, Next};
+use super::planner::{Agenda, Durations, Facts, Next, Usual};
 use super::{Inner, Managed};
 use crate::backend::{Call, Priority};
-use crate::model::ExecutionName;
+use crate::model::{Execution, ExecutionName, Scope, State, TestId};
 
 /// How many executions of one backend are read at once.
 const CONCURRENCY: usize = 8;
 /// A poll that the budget does not let through for this long is given up and planned anew.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How many stored executions are looked at for the past of a test.
+const PAST: usize = 20;
 
 /// A backend's agenda, and the bell that tells its poller of news.
 #[derive(Debug)]
 pub(super) struct Schedule {
     agenda: Mutex<Agenda>,
+    durations: Mutex<Durations>,
     changed: Notify,
 }
 
 impl Schedule {
     pub(super) fn new(agenda: Agenda) -> Self {
-        Self { agenda: Mutex::new(agenda), changed: Notify::new() }
+        Self { agenda: Mutex::new(agenda), durations: Mutex::default(), changed: Notify::new() }
     }
 
     /// The agenda, for a look.
     pub(super) fn agenda(&self) -> MutexGuard<'_, Agenda> {
         // Nothing panics while the lock is held, so a poisoned one still holds a whole agenda.
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn durations(&self) -> MutexGuard<'_, Durations> {
+        self.durations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the agenda and wakes the poller.
@@ -116,6 +123,28 @@ impl Inner {
         }
     }
 
+    /// Takes in how long an execution took that has come to its end.
+    pub(super) fn note_duration(&self, execution: &Execution) {
+        let Ok(managed) = self.managed(&execution.name.backend) else { return };
+        let (test, mut durations) = (&execution.name.test, managed.schedule.durations());
+        // Of a test that nobody asked about the store will tell this one too.
+        if durations.know(test) {
+            durations.add(test, took(execution));
+        }
+    }
+
+    /// How long runs of a test take. What the store knows of that is looked up once.
+    fn usual(&self, managed: &Managed, test: &TestId) -> Option<Usual> {
+        if !managed.schedule.durations().know(test) {
+            let scope = Scope { backend: Some(managed.id.clone()), test: Some(test.clone()), visible: None };
+            let past = self.store.executions_in(&scope, None, PAST).unwrap_or_default();
+            let mut past: Vec<_> = past.into_iter().map(|record| record.execution).collect();
+            past.sort_by_key(|execution| execution.end_time);
+            managed.schedule.durations().add(test, past.iter().filter_map(took));
+        }
+        managed.schedule.durations().usual(test)
+    }
+
     /// What the planner needs to know of an execution; `None` where it is not followed any more.
     pub(super) fn facts(&self, name: &ExecutionName, now: Instant) -> Option<Facts> {
         let mut table = self.table();
@@ -127,7 +156,7 @@ impl Inner {
         entry.followed_since.get_or_insert(now);
         let execution = &entry.record.execution;
         let began = execution.start_time.or(execution.create_time).unwrap_or(entry.record.first_seen);
-        Some(Facts {
+        let mut facts = Facts {
             state: execution.state,
             age: self.clock.since(began),
             usual: None,
@@ -138,7 +167,15 @@ impl Inner {
             failures: entry.failures,
             retry_after: entry.retry_after,
             gone: entry.record.gone_since.is_some(),
-        })
+        };
+        let was_read = entry.read_at.is_some();
+        drop(table);
+        // Not for all that a start finds unfinished: the first reading is soon enough.
+        if facts.state == State::Running && was_read {
+            facts.usual =
+                self.managed(&name.backend).ok().and_then(|managed| self.usual(managed, &name.test));
+        }
+        Some(facts)
     }
 
     /// Makes sure that an execution that became followed is kept fresh; where it is read by itself, within this time.
@@ -161,4 +198,11 @@ impl Inner {
             });
         }
     }
+}
+
+/// How long an execution ran that came to its end by itself.
+fn took(execution: &Execution) -> Option<Duration> {
+    let began = execution.start_time.or(execution.create_time)?;
+    let took = execution.end_time.filter(|_| execution.state == State::Completed)? - began;
+    Duration::try_from(took).ok()
 }

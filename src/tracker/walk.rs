@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::discovery::Look;
 use super::lists::row_is_news;
-use super::planner::{View, Walk};
+use super::planner::{Failed, View, Walk};
 use super::{Error, Inner, Managed};
 use crate::backend::{BackendError, Call, ErrorKind, ListHint, Listed, PageRequest, Polling, Priority};
 use crate::model::{ExecutionName, State, TestId, TestName};
@@ -36,9 +36,15 @@ impl Inner {
         let (pages, complete, failed) = match &result {
             Ok((pages, complete)) => (*pages, *complete, None),
             Err(error) => {
-                tracing::debug!(backend = %managed.id, ?view, %error, "a list could not be walked through");
-                self.note_trouble_of(managed, &view, error);
-                (0, false, Some(error.retry_after))
+                let unusable = error.kind == ErrorKind::UpstreamInvalidResponse;
+                if unusable {
+                    // What reading them shows stays theirs to tell.
+                    tracing::warn!(backend = %managed.id, ?view, %error, "a list can't be used");
+                } else {
+                    tracing::debug!(backend = %managed.id, ?view, %error, "a list could not be walked through");
+                    self.note_trouble_of(managed, &view, error);
+                }
+                (0, false, Some(Failed { retry_after: error.retry_after, unusable }))
             }
         };
         if result.is_ok() && matches!(view, View::Recent | View::Newest) {
@@ -65,8 +71,16 @@ impl Inner {
         let (hint, test) = (hint_of(view, look), test_of(view));
         let mut page = PageRequest { size: self.page_size(managed, view, depth, &polling), token: None };
         let most = if *view == View::Newest { MAX_NEWEST_PAGES } else { MAX_PAGES };
+        let mut begun_with = Vec::new();
         for pages in 1..=most {
             let listed = managed.setup.backend.list_executions(&call, test, &page, &hint).await?;
+            if let Some(first) = listed.items.first().map(|row| row.execution.clone()) {
+                if begun_with.contains(&first) {
+                    let text = "a page token of the list leads to a page that was there before";
+                    return Err(BackendError::new(ErrorKind::UpstreamInvalidResponse, text));
+                }
+                begun_with.push(first);
+            }
             for row in listed.items {
                 // What a row ended is saved before it is shown; a walk need not wait for that.
                 drop(self.take_in(managed, row, view, look, began));

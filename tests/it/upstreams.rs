@@ -6,7 +6,7 @@ use testgate::proto::v1::execution::State;
 use testgate::proto::v1::{ListExecutionsRequest, Verdict};
 use tonic::Code;
 
-use crate::rig::{quick, start_elsewhere};
+use crate::rig::{Stream, finish, quick, shown, start_elsewhere, watching};
 use crate::support::{state, told, verdict};
 
 const MORE_THAN_A_RUN_MAY_TAKE: std::time::Duration = std::time::Duration::from_secs(600);
@@ -71,6 +71,22 @@ async fn row_34_page_tokens_that_go_in_a_circle_are_reported() {
         assert!(!request.page_token.is_empty(), "a list that goes in a circle has no end");
     };
     assert_eq!(told(&status), (Code::Internal, "UPSTREAM_INVALID_RESPONSE".to_owned()), "{status}");
+}
+
+#[tokio::test]
+async fn row_34_who_is_followed_by_a_list_that_goes_in_a_circle_is_read_by_itself() {
+    let world = quick(0.0).await;
+    world.control("connect", json!({"command": "limits", "running": 251, "accepted": 1000}));
+    let names: Vec<_> = (0..251).map(|_| start_elsewhere(&world, "connect", "timeout")).collect();
+    world.control("connect", json!({"command": "tokens", "loop": true}));
+    let ends = [&names[0], &names[125], &names[250]];
+    let mut stream = Stream::open(&world, watching(ends)).await.unwrap();
+    stream.opening().await;
+    for name in ends {
+        finish(&world, name);
+        let end = stream.until(|update| shown(update).done).await.execution.unwrap();
+        assert_eq!((&end.name, verdict(&end)), (name, Verdict::Passed));
+    }
 }
 
 #[tokio::test]

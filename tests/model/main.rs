@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic, and are no part of the product")]
 
 mod gateway;
+mod pace;
 mod reader;
 mod regressions;
 mod upstream;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use self::item::{Class, Group, Item, Planned, Rank};
 use self::view::Turn;
-pub(in crate::tracker) use self::view::{Next, View, Walk};
+pub(in crate::tracker) use self::view::{Failed, Next, View, Walk};
 use super::{Facts, LIST_LAG, SELDOM, back_off, every, frequent, lists_are_worth_it, seldom};
 use crate::backend::{Lists, Polling};
 use crate::model::{ExecutionName, State};
@@ -235,10 +235,15 @@ impl Agenda {
     pub(in crate::tracker) fn walked(&mut self, view: &View, walk: &Walk, polling: &Polling, now: Instant) {
         let turn = self.turns.entry(view.clone()).or_default();
         turn.walking = false;
-        if let Some(hint) = walk.failed {
+        if let Some(Failed { retry_after, unusable }) = walk.failed {
             turn.failures = turn.failures.saturating_add(1);
             turn.depth = turn.depth.max(turn.depth_under_way);
-            turn.due = Some(now + back_off(turn.failures, hint, self.floor));
+            turn.due = Some(now + back_off(turn.failures, retry_after, self.floor));
+            if unusable {
+                for name in self.members(view) {
+                    self.miss(&name, Class::Alone, now);
+                }
+            }
             return;
         }
         (turn.failures, turn.pages, turn.looked) = (0, walk.pages, Some(walk.began));

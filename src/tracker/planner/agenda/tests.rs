@@ -219,8 +219,8 @@ fn a_failed_list_is_left_alone_for_as_long_as_upstream_says() {
         desk.follow(id, facts(State::Running));
     }
     assert_eq!(desk.next(), Next::Walk(View::Newest, 0));
-    let hint = Some(Duration::from_secs(30));
-    let walk = Walk { began: desk.now, pages: 0, failed: Some(hint), complete: false };
+    let failed = Some(Failed { retry_after: Some(Duration::from_secs(30)), unusable: false });
+    let walk = Walk { began: desk.now, pages: 0, failed, complete: false };
     desk.agenda.walked(&View::Newest, &walk, &desk.polling, desk.now);
     assert_eq!(desk.agenda.swept(desk.now), Some(false));
     // Who comes now does not bring it forward.
@@ -228,6 +228,29 @@ fn a_failed_list_is_left_alone_for_as_long_as_upstream_says() {
     let before = desk.now;
     assert_eq!(desk.soon(), Next::Walk(View::Newest, 0));
     assert_eq!(desk.now - before, Duration::from_secs(30));
+}
+
+#[test]
+fn those_of_a_list_that_can_not_be_used_are_read_by_themselves_until_it_shows_them_again() {
+    let mut desk = Desk::new(Lists::Newest);
+    for id in ["one", "two"] {
+        desk.follow(id, facts(State::Running));
+    }
+    assert_eq!(desk.next(), Next::Walk(View::Newest, 0));
+    let failed = Some(Failed { retry_after: Some(Duration::from_secs(30)), unusable: true });
+    let walk = Walk { began: desk.now, pages: 0, failed, complete: false };
+    desk.agenda.walked(&View::Newest, &walk, &desk.polling, desk.now);
+    for _ in 0..2 {
+        let mut read = [desk.soon(), desk.soon()];
+        read.sort_by_key(|next| format!("{next:?}"));
+        assert_eq!(read, [Next::Read(name("one")), Next::Read(name("two"))]);
+        for id in ["one", "two"] {
+            desk.agenda.read(&name(id), facts(State::Running), desk.now);
+        }
+    }
+    while desk.soon() != Next::Walk(View::Newest, 0) {}
+    desk.walk(&View::Newest, &[("one", State::Running), ("two", State::Running)], true);
+    assert_eq!(desk.soon(), Next::Walk(View::Newest, 0), "the list says enough again");
 }
 
 #[test]

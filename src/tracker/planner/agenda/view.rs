@@ -43,10 +43,20 @@ pub(in crate::tracker) struct Walk {
     pub(in crate::tracker) began: Instant,
     /// How many pages it took.
     pub(in crate::tracker) pages: usize,
-    /// `None` where it succeeded, else upstream's hint.
-    pub(in crate::tracker) failed: Option<Option<Duration>>,
+    /// `None` where it succeeded.
+    pub(in crate::tracker) failed: Option<Failed>,
     /// It showed all there is, or all that could be one of those followed.
     pub(in crate::tracker) complete: bool,
+}
+
+/// Why a walk failed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tracker) struct Failed {
+    /// Upstream's hint when to come back.
+    pub(in crate::tracker) retry_after: Option<Duration>,
+    /// Upstream answered, and what it answered is no list: until one shows them again, those on it are read by
+    /// themselves.
+    pub(in crate::tracker) unusable: bool,
 }
 
 /// A list's place on the agenda.
