@@ -68,8 +68,8 @@ pub(crate) async fn live(
             samples: Vec::new(),
             end: "SIGTERM",
         };
-        while world.phase() != Phase::Over && (born.elapsed() < every || world.phase() != Phase::Busy) {
-            world.sleep(SAMPLE, Phase::Ending).await;
+        while world.phase() != Phase::Gone && (born.elapsed() < every || world.phase() != Phase::Busy) {
+            world.sleep(SAMPLE, Phase::Over).await;
             let sample = Sample::of(&server, born)?;
             if sample.after >= WARM {
                 life.samples.push(sample);
@@ -91,7 +91,7 @@ pub(crate) async fn live(
         }
         world.next_life(killed);
         lives.push(life);
-        if world.phase() == Phase::Over {
+        if world.phase() == Phase::Gone {
             return Ok(lives);
         }
     }

@@ -144,6 +144,7 @@ async fn crowd(world: &Arc<World>, sandbox: Arc<Sandbox>, wanted: &Wanted) -> an
         told?;
     }
     outcome.stuck = watchers.len() + followers.len();
+    world.enter(Phase::Gone);
     Ok(outcome)
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn follow_all(world: Arc<World>, habit: Habit, seed: u64) -> Ve
 impl Watcher {
     /// Whether it may go: the soak is over, and the last heartbeat came after everything there is to know.
     fn is_content(&self) -> bool {
-        self.world.phase() == Phase::Over && self.world.ledger(|ledger| self.view.is_checked(ledger))
+        self.world.phase() >= Phase::Over && self.world.ledger(|ledger| self.view.is_checked(ledger))
     }
 
     /// One stream, until it ends or the habit ends it.

@@ -26,6 +26,8 @@ pub(crate) enum Phase {
     Ending,
     /// All that was started has ended, and whoever knows of each end may go.
     Over,
+    /// Everybody has gone, or has had long enough: the gateway ends.
+    Gone,
 }
 
 /// What must never happen.
