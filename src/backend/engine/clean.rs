@@ -8,8 +8,10 @@ const HIDDEN: &str = "[hidden]";
 /// Longer texts are cut before they are looked at.
 const MAX_INPUT_BYTES: usize = 8 * 1024;
 /// A name that contains one of these has a secret for a value.
-const SECRET_NAMES: [&str; 7] =
-    ["password", "secret", "token", "authorization", "signature", "credential", "apikey"];
+const SECRET_NAMES: [&str; 9] =
+    ["password", "passwd", "pwd", "secret", "token", "authorization", "signature", "credential", "apikey"];
+/// What separates one name with its value from the next where there is no space.
+const SEPARATORS: [char; 7] = [',', ';', '&', '{', '}', '(', ')'];
 /// Where a statement begins; upstream's drivers quote them whole.
 const SQL: [&str; 8] = [
     "select ",
@@ -27,15 +29,21 @@ pub fn clean(text: &str) -> String {
     let text = without_sql(&cut(text.to_owned(), MAX_INPUT_BYTES));
     let mut kept = String::with_capacity(text.len().min(BackendError::MAX_MESSAGE_BYTES));
     let mut hide_next = false;
+    // What a quoted secret of several words ends with.
+    let mut quote = None;
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !kept.is_empty() {
             kept.push(' ');
         }
         let lower = word.to_ascii_lowercase();
-        if std::mem::take(&mut hide_next) {
+        if let Some(end) = quote {
             kept.push_str(HIDDEN);
+            quote = (!word.contains(end)).then_some(end);
+        } else if std::mem::take(&mut hide_next) {
+            kept.push_str(HIDDEN);
+            quote = word.chars().next().filter(|c| matches!(c, '"' | '\'') && word.matches(*c).count() == 1);
             // `Authorization: Bearer x`: the scheme is not the secret yet.
-            hide_next = is_scheme(&lower);
+            hide_next = quote.is_none() && is_scheme(&lower);
         } else if is_scheme(&lower) {
             kept.push_str(word);
             hide_next = true;
@@ -56,13 +64,21 @@ fn clean_word(word: &str, lower: &str) -> (String, bool) {
     if holds_token(word) || lower.contains("x-amz-") {
         return (HIDDEN.to_owned(), false);
     }
-    if let Some((name, value)) = word.split_once(['=', ':'])
-        && is_secret_name(name)
-    {
-        let empty = value.trim_matches(['"', '\'', ',']).is_empty();
-        return if empty { (word.to_owned(), true) } else { (format!("{name}={HIDDEN}"), false) };
+    let mut shown = String::with_capacity(word.len());
+    for part in word.split_inclusive(SEPARATORS) {
+        if let Some((name, value)) = part.split_once(['=', ':'])
+            && is_secret_name(name)
+        {
+            if value.trim_matches(['"', '\'', ',']).is_empty() {
+                shown.push_str(part);
+                return (shown, true);
+            }
+            // Nobody can tell where the secret ends, so the rest of the word goes with it.
+            return (format!("{shown}{name}={HIDDEN}"), false);
+        }
+        shown.push_str(part);
     }
-    (word.to_owned(), false)
+    (shown, false)
 }
 
 /// A link without user, password and query.
@@ -128,6 +144,11 @@ mod tests {
             ("got Bearer abc", "got Bearer [hidden]"),
             ("token=abc, id=7", "token=[hidden] id=7"),
             ("\"password\": \"x\"", "\"password\": [hidden]"),
+            ("\"password\": \"x y z\", \"id\": 7", "\"password\": [hidden] [hidden] [hidden] \"id\": 7"),
+            ("{\"code\":401,\"token\":\"abc\",\"id\":7} end", "{\"code\":401,\"token\"=[hidden] end"),
+            ("\"authorization\": \"Bearer abc\" sent", "\"authorization\": [hidden] [hidden] sent"),
+            ("user=me&pwd=abc&x=1", "user=me&pwd=[hidden]"),
+            ("jdbc:mysql://me:pw@db/om failed", "jdbc:mysql://db/om failed"),
             ("key AKIAIOSFODNN7EXAMPLE is bad", "key [hidden] is bad"),
             ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.xxxx", "jwt [hidden]"),
             (
