@@ -56,19 +56,26 @@ pub(crate) async fn start(
 
 /// Starts the gateway with a configuration that has it serve on `port`. Its files are in `folder`.
 pub(crate) async fn launch(folder: &Path, port: u16, configuration: &str) -> anyhow::Result<Server> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testgate"));
+    prepare(&mut command, folder, configuration)?;
+    Server::start(&mut command, port).await
+}
+
+/// Has a command serve with a configuration, and with nothing of this machine's settings.
+pub(crate) fn prepare(command: &mut Command, folder: &Path, configuration: &str) -> anyhow::Result<()> {
     let file = folder.join("testgate.toml");
     std::fs::write(&file, configuration)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_testgate"));
     command.args(["serve", "--config"]).arg(&file).current_dir(folder);
     // Neither this machine's settings nor its proxies are to be measured.
     command.env_clear().env("HOME", folder).env("OPENMETADATA_TOKEN", openmetadata::DEFAULT_TOKEN);
     command.env("AWS_ACCESS_KEY_ID", sigv4::DEFAULT_ACCESS_KEY_ID);
     command.env("AWS_SECRET_ACCESS_KEY", sigv4::DEFAULT_SECRET_ACCESS_KEY);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
-    Server::start(&mut command, port).await
+    Ok(())
 }
 
-fn configuration(port: u16, upstreams: &Upstreams, settings: &Settings) -> String {
+/// A configuration with one backend of each kind.
+pub(crate) fn configuration(port: u16, upstreams: &Upstreams, settings: &Settings) -> String {
     let Upstreams { connect: at_connect, lex: at_lex, openmetadata: at_openmetadata } = upstreams;
     let Settings { requests_per_second, drain_seconds, .. } = settings;
     format!(

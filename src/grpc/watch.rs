@@ -80,8 +80,10 @@ impl Inner {
                 Ok(ResumeToken::Known(point)) if point.view == standing.view() => {
                     (Some(resume_of(point)?), false)
                 }
-                // Of another store, or of a time when the caller saw other backends: what was missed can't be told.
-                Ok(ResumeToken::Known(_) | ResumeToken::OtherEpoch) => (None, true),
+                // Of a time when the caller saw other backends: nobody noted what it missed of them, so it begins
+                // anew like one that is too old.
+                Ok(ResumeToken::Known(point)) => (Some(Resume { position: 0, ..resume_of(point)? }), false),
+                Ok(ResumeToken::OtherEpoch) => (None, true),
                 Err(_) => return Err(Failure::resume_token_invalid()),
             },
         };
