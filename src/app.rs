@@ -40,6 +40,8 @@ use crate::tracker::{BackendSetup, Tracker};
 
 /// How long readiness waits for the first answers of the backends.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the last log lines may take to get out.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The largest request, in bytes.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
@@ -109,8 +111,6 @@ pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> 
     };
     let logs = telemetry::init(config.telemetry.log_format, &config.telemetry.log_level)
         .map_err(|error| anyhow::anyhow!("logging could not start: {error}"))?;
-    let gateway = Gateway::start_on(inherited, config, Some(logs), Clock::system()).await?;
-    banner::print(&gateway, simulated.as_ref());
     let read_again = || match &file {
         Some(path) => load(path, flags),
         None => {
@@ -118,10 +118,16 @@ pub async fn serve(source: Source, flags: &Overrides) -> Result<(), StartError> 
             Err(vec![Problem { line: None, key: String::new(), message }])
         }
     };
-    let result = gateway.run_until_signal(read_again).await;
+    let served = async {
+        let gateway = Gateway::start_on(inherited, config, Some(logs), Clock::system()).await?;
+        banner::print(&gateway, simulated.as_ref());
+        gateway.run_until_signal(read_again).await
+    };
+    let result = served.await;
     if let Some(simulated) = simulated {
         simulated.shutdown().await;
     }
+    telemetry::flush(LAST_WORDS);
     Ok(result?)
 }
 
@@ -169,16 +175,17 @@ impl Gateway {
         };
         let store = Store::open(location, clock.clone())?;
         let shared = Shared::new(clock.clone(), metrics.clone());
-        let backends = backend_setups(&config, &shared);
+        let records = records(&config, &shared, &tasks)?;
+        let backends = backend_setups(&config, &shared, &records.tracer);
         let (key, epoch) = (TokenKey::from_bytes(store.token_key()), Epoch(store.epoch()));
         let tracker = Tracker::new(backends, store, config.store.retention, clock.clone(), tasks.clone())?;
         let (routes, health) = routes(&tracker, &lifecycle, &key, epoch, &metrics)?;
 
         metrics.started_at(seconds_since_1970(clock.now()));
-        let records = records(&config, &shared, &tasks)?;
+        let tracer = records.tracer.clone();
         let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, records);
         let (logs, current) = (logs.map(Arc::new), ArcSwap::from_pointee(config));
-        let reload = Arc::new(Reload { current, shared, guard, tracker: tracker.clone(), logs });
+        let reload = Arc::new(Reload { current, shared, tracer, guard, tracker: tracker.clone(), logs });
         let admin = health::serve_admin(&reload, &lifecycle, &tasks).await?;
         lifecycle.serve();
         tasks.spawn(
@@ -287,7 +294,7 @@ fn records(config: &Config, shared: &Shared, tasks: &Tasks) -> anyhow::Result<Re
 }
 
 /// The adapters of a configuration, with what the tracker needs to know of each.
-fn backend_setups(config: &Config, shared: &Shared) -> Vec<BackendSetup> {
+fn backend_setups(config: &Config, shared: &Shared, tracer: &Tracer) -> Vec<BackendSetup> {
     let adapters = registry::build(&config.backends, shared).into_iter();
     adapters
         .zip(&config.backends)
@@ -296,6 +303,7 @@ fn backend_setups(config: &Config, shared: &Shared) -> Vec<BackendSetup> {
             poll_interval: config.poll_interval,
             tracking_deadline: config.tracking_deadline,
             metrics: shared.metrics.backend(config.id.as_str()),
+            tracer: tracer.clone(),
         })
         .collect()
 }
@@ -321,8 +329,9 @@ async fn listeners(inherited: Vec<Bound>, config: &Config) -> anyhow::Result<Vec
 /// thread makes `drain_timeout` a lie.
 fn end_after(timeout: Duration) -> std::io::Result<()> {
     let end = move || {
-        std::thread::sleep(timeout);
+        std::thread::sleep(timeout.mul_f64(0.99));
         tracing::error!("the drain hangs: ending at once");
+        telemetry::flush(timeout.mul_f64(0.01));
         std::process::exit(0);
     };
     std::thread::Builder::new().name("drain deadline".to_owned()).spawn(end).map(drop)

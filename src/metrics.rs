@@ -39,6 +39,7 @@ struct Inner {
     reloads: [Counter; 2],
     spans_dropped: Counter,
     audit_lines_lost: Counter,
+    log_lines_dropped: Counter,
     tracked: Family<Tracked, Gauge>,
     store_bytes: Gauge,
     certificate: Family<[(&'static str, &'static str); 0], Gauge>,
@@ -70,6 +71,8 @@ pub struct Levels {
     pub tracked: Vec<(String, &'static str, u64)>,
     /// How long the server's certificate is still good for, below zero after its end; `None` without one.
     pub certificate_seconds: Option<i64>,
+    /// How many lines of the log were dropped so far.
+    pub log_lines_dropped: u64,
 }
 
 /// Gives a metric its name and its words.
@@ -117,6 +120,11 @@ impl Metrics {
             "Lines of the audit log that could not be written",
             Counter::default(),
         );
+        let log_lines_dropped = registrar.add(
+            "testgate_log_lines_dropped",
+            "Lines of the log that nobody took",
+            Counter::default(),
+        );
         let tracked = registrar.add(
             "testgate_tracked_executions",
             "Executions that are followed now",
@@ -138,6 +146,7 @@ impl Metrics {
             reloads,
             spans_dropped,
             audit_lines_lost,
+            log_lines_dropped,
             tracked,
             store_bytes,
             certificate,
@@ -187,7 +196,7 @@ impl Metrics {
 
     /// All metrics as Prometheus text.
     pub fn render(&self, levels: Levels) -> String {
-        let Inner { registry, tracked, store_bytes, certificate, .. } = &*self.0;
+        let Inner { registry, tracked, store_bytes, certificate, log_lines_dropped, .. } = &*self.0;
         // Held to the end, so that two scrapes at a time don't mix their levels.
         let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -200,6 +209,7 @@ impl Metrics {
         if let Some(left) = levels.certificate_seconds {
             certificate.get_or_create(&[]).set(left);
         }
+        log_lines_dropped.inc_by(levels.log_lines_dropped.saturating_sub(log_lines_dropped.get()));
         let mut text = String::new();
         if prometheus_text::encode(&mut text, &registry).is_err() {
             tracing::error!("metrics could not be written as text");

@@ -21,6 +21,7 @@ use crate::trace::Tracer;
 mod accept;
 mod access;
 mod body;
+mod budget;
 mod connection;
 mod deadline;
 mod gate;
@@ -32,7 +33,6 @@ mod protocol;
 mod socket;
 mod stall;
 mod status;
-mod uploads;
 
 pub use deadline::Deadline;
 pub use listen::{BindError, Bound, bind, inherited};
@@ -66,6 +66,8 @@ pub struct Options {
     pub max_concurrent_streams: u32,
     /// What the requests of one connection may hold between them while they come in, in bytes.
     pub max_uploads: usize,
+    /// What of the replies on one connection may wait for their reader between them, in bytes.
+    pub max_unread: usize,
     /// The longest header block, in bytes.
     pub max_header_list_size: u32,
     /// What is buffered of a reply that its reader is slow to take, in bytes for each stream.
@@ -102,6 +104,7 @@ impl Default for Options {
             stall_timeout: Duration::from_secs(60),
             max_concurrent_streams: 4096,
             max_uploads: 16 * 1024 * 1024,
+            max_unread: 32 * 1024 * 1024,
             max_header_list_size: 16 * 1024,
             max_send_buffer: 64 * 1024,
             records: Records::default(),
@@ -167,7 +170,10 @@ pub async fn serve<S: Service>(
         lifecycle.clone(),
         options.auth.clone(),
         end_streams.clone(),
-        uploads::Uploads::new(options.max_uploads),
+        budget::Budgets {
+            requests: budget::Budget::new(options.max_uploads),
+            replies: budget::Budget::new(options.max_unread),
+        },
         options.records.clone(),
     );
     let connector = connection::Connector::new(gate, &options, connections.token());

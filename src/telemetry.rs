@@ -1,14 +1,22 @@
 //! Logs: one line an event, to standard error.
 
+mod lines;
+
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt as format, reload};
+
+use lines::Lines;
+
+/// The lines of this process, once it logs.
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -57,6 +65,7 @@ pub fn check_level(text: &str) -> Result<(), String> {
 
 /// Changes the level while the process runs.
 pub struct LogHandle {
+    lines: Lines,
     reload: reload::Handle<Targets, Registry>,
     level: Mutex<String>,
     /// Whether the environment says the level, and not the configuration.
@@ -64,6 +73,11 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
+    /// How many lines were dropped because nobody took them.
+    pub fn dropped(&self) -> u64 {
+        self.lines.dropped()
+    }
+
     /// The level or directives that hold now.
     pub fn level(&self) -> String {
         self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -97,7 +111,7 @@ impl fmt::Debug for LogHandle {
     }
 }
 
-/// Starts logging. `RUST_LOG` beats `level` where it is set and well-formed.
+/// Starts logging, panics too. `RUST_LOG` beats `level` where it is set and well-formed.
 ///
 /// # Errors
 /// `level` is malformed, or the process logs already.
@@ -108,18 +122,33 @@ pub fn init(log_format: LogFormat, level: &str) -> Result<LogHandle, String> {
         Some((Err(error), _)) => (level.to_owned(), Some(error), false),
         None => (level.to_owned(), None, false),
     };
-    let (layer, mut handle) = handle(log_format, &level)?;
+    let lines = Lines::to(std::io::stderr()).map_err(|error| error.to_string())?;
+    let (layer, mut handle) = handle(log_format, &level, lines.clone())?;
     handle.of_environment = of_environment;
     tracing_subscriber::registry().with(layer).try_init().map_err(|error| error.to_string())?;
+    // It is the only one: the subscriber above is the process's first.
+    LINES.get_or_init(|| lines);
+    // The default hook writes to standard error itself, and waits where nobody reads it.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, panic = panic.payload_as_str().unwrap_or("no message"), "a panic");
+    }));
     if let Some(error) = ignored {
         tracing::warn!(error, "RUST_LOG is ignored");
     }
     Ok(handle)
 }
 
+/// Waits until what was logged is written, for as long as this at most. The process is about to end.
+pub fn flush(within: Duration) {
+    if let Some(lines) = LINES.get() {
+        lines.flush(within);
+    }
+}
+
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn handle(log_format: LogFormat, level: &str) -> Result<(BoxedLayer, LogHandle), String> {
+fn handle(log_format: LogFormat, level: &str, lines: Lines) -> Result<(BoxedLayer, LogHandle), String> {
     let terminal = std::io::stderr().is_terminal();
     let json = match log_format {
         LogFormat::Auto => !terminal,
@@ -128,13 +157,13 @@ fn handle(log_format: LogFormat, level: &str) -> Result<(BoxedLayer, LogHandle),
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (filter, reload) = reload::Layer::new(filter(level)?);
-    let lines: BoxedLayer = if json {
-        format::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
+    let layer: BoxedLayer = if json {
+        format::layer().json().flatten_event(true).with_writer(lines.clone()).boxed()
     } else {
-        format::layer().with_ansi(colour).with_writer(std::io::stderr).boxed()
+        format::layer().with_ansi(colour).with_writer(lines.clone()).boxed()
     };
     let level = Mutex::new(level.trim().to_owned());
-    Ok((lines.with_filter(filter).boxed(), LogHandle { reload, level, of_environment: false }))
+    Ok((layer.with_filter(filter).boxed(), LogHandle { lines, reload, level, of_environment: false }))
 }
 
 fn filter(text: &str) -> Result<Targets, String> {
@@ -172,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
-        let (layer, handle) = handle(LogFormat::Json, "info").unwrap();
+        let (layer, handle) = handle(LogFormat::Json, "info", Lines::to(std::io::sink()).unwrap()).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             handle.set_level(" warn,testgate=debug ").unwrap();

@@ -1,8 +1,9 @@
 //! What is known of the call that a piece of work is for, and its place in a distributed trace.
 //!
 //! The gate opens a [`Scope`] for each call, and [`within`] it the call is answered: whoever works on it, however far
-//! down, can note something for its log line, and upstream calls carry the caller's trace on. Spans are kept only
-//! where there is a collector to send them to.
+//! down, can note something for its log line, and upstream calls carry the caller's trace on. What the gateway does of
+//! its own accord is the [root](Tracer::root) of another trace. Spans are kept only where there is a collector to send
+//! them to.
 
 mod context;
 mod export;
@@ -51,6 +52,7 @@ pub struct Scope {
     context: Context,
     parent: Option<[u8; 8]>,
     state: Option<HeaderValue>,
+    kind: Kind,
     began: Timestamp,
     notes: Mutex<Notes>,
 }
@@ -112,6 +114,26 @@ impl Tracer {
 
     /// The scope of a call, as part of its caller's trace where that is told.
     pub fn scope(&self, headers: &HeaderMap) -> Arc<Scope> {
+        Arc::new(self.open(headers, Kind::Server))
+    }
+
+    /// Runs something that is for no call, as a trace of its own where there is a collector.
+    pub async fn root<T>(
+        &self,
+        name: &'static str,
+        attributes: impl FnOnce() -> Vec<(&'static str, Value)>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        if self.0.spans.is_none() {
+            return work.await;
+        }
+        let (scope, began) = (Arc::new(self.open(&HeaderMap::new(), Kind::Internal)), Instant::now());
+        let done = within(Arc::clone(&scope), work).await;
+        scope.end(name, began.elapsed(), false, attributes);
+        done
+    }
+
+    fn open(&self, headers: &HeaderMap, kind: Kind) -> Scope {
         let told = headers.get("traceparent").and_then(|value| Context::parse(value.as_bytes()));
         let state = told.and_then(|_| headers.get("tracestate"));
         let span_id = self.id();
@@ -119,14 +141,15 @@ impl Tracer {
             Some(told) => Context { span_id, ..told },
             None => Context { trace_id: self.trace_id(), span_id, sampled: self.0.spans.is_some() },
         };
-        Arc::new(Scope {
+        Scope {
             tracer: self.clone(),
             context,
             parent: told.map(|told| told.span_id),
             state: state.filter(|state| state.len() <= MAX_STATE_BYTES).cloned(),
+            kind,
             began: self.0.clock.now(),
             notes: Mutex::default(),
-        })
+        }
     }
 
     fn trace_id(&self) -> [u8; 16] {
@@ -198,7 +221,7 @@ impl Scope {
             context: self.context,
             parent: self.parent,
             state: self.state.clone(),
-            kind: Kind::Server,
+            kind: self.kind,
             name,
             began: self.began,
             took,
@@ -231,7 +254,7 @@ pub fn note(note: impl FnOnce(&mut Notes)) {
     }
 }
 
-/// Begins a request to an upstream for the call that this is for; `None` where it is for none, as a poll is.
+/// Begins a request to an upstream for the call that this is for; `None` where it is for none.
 pub fn outgoing(name: &'static str) -> Option<Outgoing> {
     let scope = CURRENT.try_with(Arc::clone).ok()?;
     let context = Context { span_id: scope.tracer.id(), ..scope.context };

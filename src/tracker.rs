@@ -89,6 +89,8 @@ pub struct BackendSetup {
     pub tracking_deadline: Duration,
     /// Where its polls are counted.
     pub metrics: metrics::Backend,
+    /// What gives each of its polls a trace.
+    pub tracer: trace::Tracer,
 }
 
 /// A backend under the tracker's care.

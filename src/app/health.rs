@@ -15,6 +15,7 @@ use crate::metrics::Levels;
 use crate::model::BackendId;
 use crate::proto::v1::test_execution_service_server::SERVICE_NAME;
 use crate::tasks::{Lifecycle, Tasks};
+use crate::telemetry::LogHandle;
 use crate::tracker::Tracker;
 
 /// How often a backend's health is compared with what was last told.
@@ -85,12 +86,13 @@ pub(super) async fn serve_admin(
     let address = bound.address();
     let (tracker, metrics) = (reload.tracker.clone(), reload.shared.metrics.clone());
     let (readiness, config, guard) = (tracker.clone(), Arc::clone(reload), reload.guard.clone());
+    let logs = reload.logs.clone();
     let admin = Admin {
         lifecycle: lifecycle.clone(),
         log: reload.logs.clone(),
         config: Box::new(move || config.current.load().redacted()),
         readiness: Box::new(move || readiness_of(&readiness)),
-        metrics: Box::new(move || metrics.render(levels_of(&tracker, &guard))),
+        metrics: Box::new(move || metrics.render(levels_of(&tracker, &guard, logs.as_deref()))),
     };
     // It goes on through a drain, so that probes see the drain, and ends with the tasks.
     tasks.spawn("admin port", admin::serve(bound, Arc::new(admin), tasks.clone()));
@@ -118,11 +120,12 @@ fn readiness_of(tracker: &Tracker) -> Vec<Readiness> {
 }
 
 /// What is not counted as it happens.
-fn levels_of(tracker: &Tracker, guard: &Guard) -> Levels {
+fn levels_of(tracker: &Tracker, guard: &Guard, logs: Option<&LogHandle>) -> Levels {
     let followed = tracker.followed().into_iter();
     Levels {
         store_bytes: tracker.store_bytes(),
         tracked: followed.map(|(id, state, count)| (id.to_string(), state.as_str(), count)).collect(),
         certificate_seconds: guard.tls.as_ref().map(|tls| (tls.ends() - tracker.now()).whole_seconds()),
+        log_lines_dropped: logs.map(LogHandle::dropped).unwrap_or_default(),
     }
 }

@@ -10,6 +10,7 @@ use super::{backend_setups, service_manager};
 use crate::backend::Shared;
 use crate::config::{Config, Problem};
 use crate::telemetry::LogHandle;
+use crate::trace::Tracer;
 use crate::tracker::Tracker;
 
 /// What a new configuration changes, and the one that holds.
@@ -17,6 +18,7 @@ use crate::tracker::Tracker;
 pub(super) struct Reload {
     pub(super) current: ArcSwap<Config>,
     pub(super) shared: Shared,
+    pub(super) tracer: Tracer,
     pub(super) guard: Guard,
     pub(super) tracker: Tracker,
     pub(super) logs: Option<Arc<LogHandle>>,
@@ -55,7 +57,7 @@ impl Reload {
         replaced.map_err(|error| refused("auth", error.to_string()))?;
         // From here on nothing fails.
         self.shared.quota.forget_rates();
-        let setups = backend_setups(&config, &self.shared);
+        let setups = backend_setups(&config, &self.shared, &self.tracer);
         self.tracker.reconfigure(setups, &unchanged, config.store.retention, unfinished);
         if let Some(logs) = &self.logs
             && config.telemetry.log_level != old.telemetry.log_level

@@ -113,10 +113,16 @@ fn a_try_that_is_dropped_is_cancelled() {
 fn levels_are_those_of_the_scrape_and_no_older_ones() {
     let metrics = Metrics::new();
     let tracked = vec![("b".to_owned(), "RUNNING", 3)];
-    let first = metrics.render(Levels { store_bytes: 7, tracked, certificate_seconds: Some(-5) });
+    let first = metrics.render(Levels {
+        store_bytes: 7,
+        tracked,
+        certificate_seconds: Some(-5),
+        log_lines_dropped: 3,
+    });
     assert_line(&first, "testgate_tracked_executions{backend=\"b\",state=\"RUNNING\"} 3");
     assert_line(&first, "testgate_store_bytes 7");
     assert_line(&first, "testgate_certificate_expiry_seconds -5");
+    assert_line(&first, "testgate_log_lines_dropped_total 3");
     let second = text(&metrics);
     assert!(!second.contains("state=\"RUNNING\""), "{second}");
     assert!(!second.contains("testgate_certificate_expiry_seconds "), "{second}");

@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::access::Record;
+use super::budget::{Budget, Part, Share};
 use super::deadline::Deadline;
 use super::messages::Messages;
 use super::stall::HandedOut;
@@ -33,6 +34,10 @@ pub(crate) struct GateBody {
     handed_out: HandedOut,
     /// What is left of a frame that is handed out in parts.
     rest: Bytes,
+    /// What that counts for.
+    share: Option<Share>,
+    /// What the replies on this connection may hold; none for one that is all headers.
+    budget: Option<Budget>,
     messages: Messages,
     record: Record,
 }
@@ -40,6 +45,8 @@ pub(crate) struct GateBody {
 /// The most that is handed out at once: what the reader has not taken of a reply stays here, where it can be
 /// taken back, and not in the connection's buffers.
 const LARGEST_PART: usize = 16 * 1024;
+
+type Polled = Poll<Option<Result<Frame<Part>, Status>>>;
 
 struct Alarms {
     deadline: Option<Pin<Box<Sleep>>>,
@@ -51,9 +58,10 @@ impl GateBody {
         inner: tonic::body::Body,
         deadline: Option<Deadline>,
         end: CancellationToken,
+        budget: Budget,
         record: Record,
     ) -> Self {
-        Self { deadline, end, ..Self::around(Some(inner), record) }
+        Self { deadline, end, budget: Some(budget), ..Self::around(Some(inner), record) }
     }
 
     /// The body of a reply that is all headers.
@@ -70,21 +78,38 @@ impl GateBody {
             frames: 0,
             handed_out: HandedOut::of_this_stream(),
             rest: Bytes::new(),
+            share: None,
+            budget: None,
             messages: Messages::default(),
             record,
         }
     }
 
     /// Hands a frame out: from now on it is the reader's turn.
-    fn hand_out(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn hand_out(&mut self, frame: Frame<Part>) -> Polled {
         self.frames = self.frames.wrapping_add(1);
         self.handed_out.frame(self.frames);
         Poll::Ready(Some(Ok(frame)))
     }
 
-    fn hand_out_rest(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn hand_out_rest(&mut self) -> Polled {
         let part = self.rest.split_to(self.rest.len().min(LARGEST_PART));
-        self.hand_out(Frame::data(part))
+        let share = self.rest.is_empty().then(|| self.share.take()).flatten();
+        self.hand_out(Frame::data(Part::new(part, share)))
+    }
+
+    /// Hands a message out, if the connection's other replies leave room for it.
+    fn hand_out_message(&mut self, data: Bytes) -> Polled {
+        if let Some(budget) = &self.budget {
+            let mut share = budget.begin();
+            if share.take(data.len()).is_err() {
+                return self.cut(&status::replies_full());
+            }
+            self.share = Some(share);
+        }
+        self.record.method().sent(self.messages.pass(&data));
+        self.rest = data;
+        self.hand_out_rest()
     }
 
     /// Whether a stream that always has something to say, and so never waits, must end now.
@@ -96,7 +121,7 @@ impl GateBody {
     }
 
     /// Ends the body with a status of ours; dropping the inner one cancels its work.
-    fn cut(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn cut(&mut self, status: &Status) -> Polled {
         self.inner = None;
         self.alarms = None;
         self.record.code = Some(status.code());
@@ -119,13 +144,10 @@ impl GateBody {
 }
 
 impl Body for GateBody {
-    type Data = Bytes;
+    type Data = Part;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         if !this.rest.is_empty() {
             return this.hand_out_rest();
@@ -146,27 +168,27 @@ impl Body for GateBody {
                     Poll::Pending
                 }
             },
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    this.record.code = status::complete(trailers);
-                    return this.hand_out(frame);
-                }
-                // Only a stream has a second one.
-                if let Some(status) = (this.frames > 0).then(|| this.is_over()).flatten() {
-                    return this.cut(&status);
-                }
-                match frame.into_data() {
-                    Ok(data) => {
-                        this.record.method().sent(this.messages.pass(&data));
-                        this.rest = data;
-                        this.hand_out_rest()
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    // Only a stream has a second one.
+                    if let Some(status) = (this.frames > 0).then(|| this.is_over()).flatten() {
+                        return this.cut(&status);
                     }
-                    Err(frame) => this.hand_out(frame),
+                    this.hand_out_message(data)
                 }
-            }
-            ended @ Poll::Ready(None | Some(Err(_))) => {
+                Err(frame) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    this.record.code = status::complete(&mut trailers);
+                    this.hand_out(Frame::trailers(trailers))
+                }
+            },
+            Poll::Ready(Some(Err(status))) => {
                 this.inner = None;
-                ended
+                Poll::Ready(Some(Err(status)))
+            }
+            Poll::Ready(None) => {
+                this.inner = None;
+                Poll::Ready(None)
             }
         }
     }

@@ -16,9 +16,9 @@ use tower::ServiceExt as _;
 
 use super::access::Record;
 use super::body::GateBody;
+use super::budget::Budgets;
 use super::deadline::Deadline;
 use super::messages::RequestBody;
-use super::uploads::Uploads;
 use super::{Records, Service, deadline, status};
 use crate::auth::{Auth, Caller, Peer};
 use crate::tasks::{Lifecycle, Phase, panic_message};
@@ -37,8 +37,8 @@ pub(super) struct Gate<S> {
     peer: Arc<Peer>,
     /// Ends streams, and calls that wait for something to happen.
     end_streams: CancellationToken,
-    /// What this connection's requests hold.
-    uploads: Uploads,
+    /// What this connection's requests and replies may hold.
+    budgets: Budgets,
     records: Records,
 }
 
@@ -48,10 +48,10 @@ impl<S: Service> Gate<S> {
         lifecycle: Lifecycle,
         auth: Auth,
         end_streams: CancellationToken,
-        uploads: Uploads,
+        budgets: Budgets,
         records: Records,
     ) -> Self {
-        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, uploads, records }
+        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, budgets, records }
     }
 
     /// The gate of one connection, and what ends the streams of this connection alone.
@@ -60,7 +60,7 @@ impl<S: Service> Gate<S> {
         let gate = Self {
             peer: Arc::new(peer),
             end_streams: end_streams.clone(),
-            uploads: self.uploads.anew(),
+            budgets: self.budgets.anew(),
             ..self.clone()
         };
         (gate, end_streams)
@@ -79,7 +79,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
 }
 
 async fn answer<S: Service>(
-    Gate { service, lifecycle, auth, peer, end_streams, uploads, records }: Gate<S>,
+    Gate { service, lifecycle, auth, peer, end_streams, budgets, records }: Gate<S>,
     mut request: Request<Incoming>,
 ) -> Response<GateBody> {
     let mut record = Record::start(&request, &records);
@@ -111,7 +111,7 @@ async fn answer<S: Service>(
     request.headers_mut().remove(AUTHORIZATION);
 
     let method = Arc::clone(record.method());
-    let request = request.map(|body| RequestBody::new(body, method, uploads.begin()));
+    let request = request.map(|body| RequestBody::new(body, method, budgets.requests.begin()));
     let call = trace::within(Arc::clone(record.scope()), async move { service.oneshot(request).await });
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let answered = tokio::select! {
@@ -132,7 +132,7 @@ async fn answer<S: Service>(
         }
     };
     record.code = status::complete(response.headers_mut());
-    response.map(|body| GateBody::new(body, deadline, end_streams, record))
+    response.map(|body| GateBody::new(body, deadline, end_streams, budgets.replies, record))
 }
 
 /// Says who calls, within the call's deadline: to know a token may take a look at its issuer's keys.

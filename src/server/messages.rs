@@ -9,7 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::Status;
 
-use super::uploads::Upload;
+use super::budget::Share;
+use super::status;
 use crate::metrics::Method;
 
 /// A flag and the message's length come before each message.
@@ -59,12 +60,12 @@ pub struct RequestBody {
     inner: Incoming,
     messages: Messages,
     method: Arc<Method>,
-    upload: Upload,
+    held: Share,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, method: Arc<Method>, upload: Upload) -> Self {
-        Self { inner, messages: Messages::default(), method, upload }
+    pub(super) fn new(inner: Incoming, method: Arc<Method>, held: Share) -> Self {
+        Self { inner, messages: Messages::default(), method, held }
     }
 }
 
@@ -82,7 +83,7 @@ impl Body for RequestBody {
             && let Some(data) = frame.data_ref()
         {
             this.method.received(this.messages.pass(data));
-            this.upload.take(data.len())?;
+            this.held.take(data.len()).map_err(|_| status::requests_full())?;
         }
         polled.map_err(|error| Status::from_error(error.into()))
     }

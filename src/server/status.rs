@@ -39,8 +39,15 @@ pub(super) fn caller_limit(exceeded: &Exceeded) -> Status {
     retry_after(Code::ResourceExhausted, &exceeded.message, "CALLER_LIMIT_EXCEEDED", delay)
 }
 
-pub(super) fn uploads_full() -> Status {
-    let message = "the requests under way on this connection hold too many bytes";
+pub(super) fn requests_full() -> Status {
+    full("the requests under way on this connection hold too many bytes")
+}
+
+pub(super) fn replies_full() -> Status {
+    full("too many bytes of the replies on this connection are unread")
+}
+
+fn full(message: &str) -> Status {
     retry_after(Code::ResourceExhausted, message, "CALLER_LIMIT_EXCEEDED", Duration::from_secs(1))
 }
 

@@ -1,10 +1,14 @@
 //! What the process does on signals.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Lifecycle;
+
+/// How long the last log lines may take to get out.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The signals a server listens to.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ impl Signals {
             };
             if asked {
                 tracing::warn!("a second signal: ending at once");
+                crate::telemetry::flush(LAST_WORDS);
                 std::process::exit(code);
             }
             asked = true;

@@ -40,6 +40,7 @@ pub enum Value {
 pub(super) enum Kind {
     Server,
     Client,
+    Internal,
 }
 
 /// A span that is over.
@@ -149,6 +150,7 @@ impl Span {
         let kind = match self.kind {
             Kind::Server => otlp::span::SpanKind::Server,
             Kind::Client => otlp::span::SpanKind::Client,
+            Kind::Internal => otlp::span::SpanKind::Internal,
         };
         let code =
             if self.failed { otlp::status::StatusCode::Error } else { otlp::status::StatusCode::Unset };

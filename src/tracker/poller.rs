@@ -12,6 +12,7 @@ use super::planner::{Agenda, Durations, Facts, Next, Usual};
 use super::{Inner, Managed};
 use crate::backend::{Call, Priority};
 use crate::model::{Execution, ExecutionName, Scope, State, TestId};
+use crate::trace::Value;
 
 /// How many executions of one backend are read at once.
 const CONCURRENCY: usize = 8;
@@ -62,14 +63,14 @@ pub(super) async fn run(inner: Arc<Inner>, managed: Arc<Managed>) {
         let wake = match next {
             Next::Read(name) => {
                 if inner.begin_poll(&name) {
-                    reads.push(poll(&inner, &managed, name));
+                    reads.push(traced(&managed, "poll", poll(&inner, &managed, name)));
                 } else {
                     managed.schedule.agenda().release(&name, Instant::now());
                 }
                 continue;
             }
             Next::Walk(view, depth) => {
-                walks.push(inner.walk(&managed, view, depth));
+                walks.push(traced(&managed, "list", inner.walk(&managed, view, depth)));
                 continue;
             }
             Next::At(moment) => Some(moment),
@@ -82,6 +83,12 @@ pub(super) async fn run(inner: Arc<Inner>, managed: Arc<Managed>) {
             () = managed.schedule.changed.notified() => {}
         }
     }
+}
+
+/// Has a poll be a trace of its own: it is for everybody who follows what it reads, and for no call.
+async fn traced<T>(managed: &Managed, name: &'static str, work: impl Future<Output = T>) -> T {
+    let backend = || vec![("testgate.backend", Value::Text(managed.id.to_string()))];
+    managed.setup.tracer.root(name, backend, work).await
 }
 
 async fn sleep_until(wake: Option<Instant>) {

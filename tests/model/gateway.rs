@@ -70,6 +70,7 @@ impl Gateway {
             poll_interval: Duration::from_millis(500),
             tracking_deadline: Duration::from_hours(24),
             metrics: metrics.backend(BACKEND),
+            tracer: testgate::trace::Tracer::default(),
         };
         let (tasks, lifecycle) = (Tasks::new(), Lifecycle::new());
         let (key, epoch) = (TokenKey::from_bytes(store.token_key()), Epoch(store.epoch()));

@@ -1,0 +1,187 @@
+//! Log lines on their way out. A thread of its own writes them, so that a reader who does not read holds up no call:
+//! what does not fit into the queue is dropped and counted.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What may wait, in bytes. A burst of some thousand lines fits.
+const MAX_WAITING: usize = 1024 * 1024;
+
+/// Takes lines for a writer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Lines(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Whole lines, one after another.
+    waiting: Vec<u8>,
+    lines: u64,
+    /// The writer has lines of which nobody knows yet whether they got out.
+    writing: bool,
+    dropped: u64,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics while it is held.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for lines and takes all of them.
+    fn take(&self) -> (Vec<u8>, u64) {
+        let queue = self.queue();
+        let mut queue = self
+            .changed
+            .wait_while(queue, |queue| queue.waiting.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.writing = true;
+        (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.lines))
+    }
+
+    /// Notes what became of them; returns how many were dropped so far.
+    fn written(&self, lines: u64, written: bool) -> u64 {
+        let mut queue = self.queue();
+        queue.writing = false;
+        if !written {
+            queue.dropped += lines;
+        }
+        let dropped = queue.dropped;
+        drop(queue);
+        self.changed.notify_all();
+        dropped
+    }
+}
+
+impl Lines {
+    /// Lines that a thread of their own writes there.
+    pub(super) fn to(mut writer: impl Write + Send + 'static) -> io::Result<Self> {
+        let lines = Self(Arc::default());
+        let shared = Arc::clone(&lines.0);
+        let write = move || {
+            let mut told = 0;
+            loop {
+                let (bytes, count) = shared.take();
+                // There is nowhere to say that it failed, but in the count.
+                let written = writer.write_all(&bytes).and_then(|()| writer.flush()).is_ok();
+                let dropped = shared.written(count, written);
+                if written && dropped > told {
+                    tracing::warn!(lines = dropped - told, "the log has a gap: nobody took these lines");
+                    told = dropped;
+                }
+            }
+        };
+        std::thread::Builder::new().name("logs".to_owned()).spawn(write)?;
+        Ok(lines)
+    }
+
+    /// How many lines were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.queue().dropped
+    }
+
+    /// Waits until everything is written, but no longer than this; says whether it is.
+    pub(super) fn flush(&self, within: Duration) -> bool {
+        let queue = self.0.queue();
+        let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
+        let waited = self.0.changed.wait_timeout_while(queue, within, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut queue = self.0.queue();
+        if queue.waiting.len() + line.len() > MAX_WAITING {
+            queue.dropped += 1;
+        } else {
+            queue.waiting.extend_from_slice(line);
+            queue.lines += 1;
+            drop(queue);
+            self.0.changed.notify_all();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A pipe that takes what its reader lets it take.
+    struct Pipe {
+        out: SyncSender<Vec<u8>>,
+        entered: SyncSender<()>,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.entered.try_send(()).ok();
+            self.out.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Lines into a pipe, what comes out of it, and a word when its writer has begun.
+    fn piped() -> (Lines, Receiver<Vec<u8>>, Receiver<()>) {
+        let ((out, reader), (entered, begun)) = (sync_channel(0), sync_channel(1));
+        (Lines::to(Pipe { out, entered }).unwrap(), reader, begun)
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_holds_nobody_up_and_what_is_dropped_is_counted() {
+        let (mut lines, reader, begun) = piped();
+        lines.write_all(b"first\n").unwrap();
+        begun.recv_timeout(LONG).unwrap();
+        let line = [b'x'; 1024];
+        for _ in 0..1030 {
+            lines.write_all(&line).unwrap();
+        }
+        assert_eq!(lines.dropped(), 6);
+        assert!(!lines.flush(Duration::from_millis(1)));
+        assert_eq!(reader.recv_timeout(LONG).unwrap(), b"first\n");
+        assert_eq!(reader.recv_timeout(LONG).unwrap().len(), MAX_WAITING);
+        // There is room again.
+        lines.write_all(b"last\n").unwrap();
+        assert_eq!(reader.recv_timeout(LONG).unwrap(), b"last\n");
+        assert!(lines.flush(LONG));
+        assert_eq!(lines.dropped(), 6);
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_any_more_are_counted_too() {
+        let (mut lines, reader, _begun) = piped();
+        drop(reader);
+        lines.write_all(b"one\n").unwrap();
+        assert!(lines.flush(LONG));
+        assert_eq!(lines.dropped(), 1);
+    }
+}
