@@ -42,6 +42,12 @@ pub(super) async fn passed(deadline: Option<Deadline>) {
     }
 }
 
+/// Whether the deadline comes before so long a pause is over.
+pub(super) fn comes_before(deadline: Option<Deadline>, pause: Duration) -> bool {
+    let end = Instant::now().checked_add(pause);
+    deadline.zip(end).is_some_and(|(Deadline(at), end)| at <= end)
+}
+
 /// Whether a unary call may take minutes by its nature.
 pub(super) fn is_wait(path: &str) -> bool {
     path.strip_prefix(SERVICE) == Some("WaitExecution")

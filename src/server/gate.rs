@@ -132,6 +132,7 @@ async fn answer<S: Service>(
         }
     };
     record.code = status::complete(response.headers_mut());
+    status::spare_the_wait(response.headers_mut(), deadline);
     response.map(|body| GateBody::new(body, deadline, end_streams, budgets.replies, record))
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::deadline::{self, Deadline};
 use crate::auth::{Exceeded, Refusal};
 
 const DOMAIN: &str = "testgate.dev";
@@ -76,6 +77,15 @@ pub(super) fn complete(headers: &mut HeaderMap) -> Option<Code> {
     };
     write(&status, headers);
     Some(status.code())
+}
+
+/// Tells a library not to wait where the caller's deadline comes before the pause is over: the caller would learn nothing
+/// but that, and late.
+pub(super) fn spare_the_wait(headers: &mut HeaderMap, deadline: Option<Deadline>) {
+    let pause = headers.get(PUSHBACK).and_then(|value| value.to_str().ok()?.parse().ok());
+    if pause.is_some_and(|millis| deadline::comes_before(deadline, Duration::from_millis(millis))) {
+        headers.insert(PUSHBACK, HeaderValue::from_static("-1"));
+    }
 }
 
 /// Puts a status into headers or trailers, in place of the one they hold.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use testgate::proto::v1;
+use testgate::sandbox::fault::{Fault, FaultKind};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-use tonic::Code;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
 
 use crate::listener::{framed, post};
 use crate::process::{Serving, eventually};
@@ -57,4 +59,28 @@ async fn row_14_a_unary_call_ends_at_its_deadline_and_the_upstream_call_with_it(
     assert_eq!(told(&status), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()), "{status:?}");
     assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&took), "{took:?}");
     eventually("the upstream call is given up", async || open.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_wait_beyond_their_deadline() {
+    let world = World::start().await;
+    let name = world.test("connect", "greeting").await.name;
+    let pushback = |status: Status| {
+        assert!(status.get_details_retry_info().is_some(), "{status:?}");
+        status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse::<i64>().unwrap()
+    };
+    world.sandbox.inject("connect", Fault::new("ListTestCases", FaultKind::Status { status: 503 })).unwrap();
+    let mut list =
+        Request::new(v1::ListTestsRequest { parent: "backends/connect".into(), ..Default::default() });
+    list.set_timeout(Duration::from_secs(50));
+    let status = world.client.clone().list_tests(list).await.unwrap_err();
+    assert!((1000..=2000).contains(&pushback(status)));
+
+    let throttle = FaultKind::Throttle { retry_after: Some(20) };
+    world.sandbox.inject("connect", Fault::new("DescribeTestCase", throttle)).unwrap();
+    let mut read = Request::new(v1::GetTestRequest { name });
+    read.set_timeout(Duration::from_secs(10));
+    let status = world.client.clone().get_test(read).await.unwrap_err();
+    assert_eq!(told(&status), (Code::ResourceExhausted, "UPSTREAM_THROTTLED".to_owned()));
+    assert_eq!(pushback(status), -1, "the pause is longer than what is left");
 }
