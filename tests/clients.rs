@@ -11,6 +11,10 @@
 
 #[path = "clients/flaky.rs"]
 mod flaky;
+#[path = "it/guard.rs"]
+mod guard;
+#[path = "it/rig.rs"]
+mod rig;
 #[path = "it/support.rs"]
 mod support;
 
@@ -19,17 +23,58 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use flaky::FlakyProxy;
+use guard::{Authority, Files, Guarded, Pair};
 use support::World;
+use testgate::sandbox::fault::{Fault, FaultKind};
 use tokio::process::Command;
 
 /// A runner brings its own patience for each test; this only ends one that hangs.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// The gateway itself tries three times, so a caller who asks once is told that it is unavailable.
+const UNAVAILABLE: u32 = 4;
+/// Longer than a caller waits.
+const THROTTLED_SECONDS: u32 = 120;
+
+const TLS: &str = r#"
+[server.tls]
+cert_file = "tls.crt"
+key_file = "tls.key"
+[[auth.token]]
+subject = "clients"
+token_file = "token"
+[[auth.grant]]
+subjects = ["token:clients"]
+role = "operator"
+backends = ["*"]
+"#;
+
+/// A gateway that takes calls over TLS, from who has the token.
+async fn guarded() -> Guarded {
+    let authority = Authority::new("clients");
+    let Pair { certificate, key } = authority.issue("localhost");
+    let files = Files::new();
+    files.write("tls.crt", &certificate);
+    files.write("tls.key", &key);
+    files.write("ca.pem", &authority.pem());
+    files.write("token", "a-s3cret-of-clients\n");
+    Guarded::start(files, TLS).await
+}
+
 /// Runs a client's tests and shows what they said where they fail.
 async fn pass(mut command: Command, folder: &str) {
     let world = World::start().await;
+    let moment = Fault::new("GetTestCase", FaultKind::Status { status: 503 }).times(UNAVAILABLE);
+    let throttle = FaultKind::Throttle { retry_after: Some(THROTTLED_SECONDS) };
+    for fault in [moment, Fault::new("GetPipeline", throttle)] {
+        world.sandbox.inject("openmetadata", fault).unwrap();
+    }
     let proxy = FlakyProxy::start(world.gateway.addresses()[0].to_string()).await;
+    let guarded = guarded().await;
     command
+        .env("TESTGATE_TLS_SERVER", guarded.address().replace("127.0.0.1", "localhost"))
+        .env("TESTGATE_CA_FILE", guarded.files.path("ca.pem"))
+        .env("TESTGATE_TOKEN_FILE", guarded.files.path("token"))
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(folder))
         .env("TESTGATE_SERVER", world.gateway.addresses()[0].to_string())
         .env("TESTGATE_FLAKY_SERVER", proxy.address.to_string())
@@ -44,6 +89,11 @@ async fn pass(mut command: Command, folder: &str) {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(proxy.cuts() > 0, "no connection was cut, so nothing was resumed");
+    let asked = world.calls("openmetadata", "GetTestCase");
+    assert!(asked > UNAVAILABLE as usize, "nobody asked again: {asked} calls");
+    assert!(world.calls("openmetadata", "GetPipeline") > 0, "nobody was throttled");
+    let started = guarded.sandbox.calls("connect", "StartTestCaseExecution").len();
+    assert_eq!(started, 1, "one run is started over TLS");
 }
 
 /// A command that `tests/run` gives by a variable.

@@ -95,7 +95,7 @@ func (c *Client) Start(ctx context.Context, test, requestID string, labels map[s
 	}
 	reply, err := c.Stub.StartExecution(ctx, &v1.StartExecutionRequest{Parent: test, RequestId: requestID, Labels: labels})
 	if err != nil {
-		return nil, errorOf(err)
+		return nil, ErrorOf(err)
 	}
 	return reply.GetExecution(), nil
 }
@@ -114,7 +114,7 @@ func (c *Client) Follow(ctx context.Context, names ...string) iter.Seq2[*v1.Exec
 			}
 			wait := time.Duration(float64(f.pause) * (0.5 + mathrand.Float64()/2))
 			if err != nil && err != io.EOF {
-				failure := errorOf(err)
+				failure := ErrorOf(err)
 				if !failure.Resumable() {
 					yield(nil, failure)
 					return
@@ -127,7 +127,7 @@ func (c *Client) Follow(ctx context.Context, names ...string) iter.Seq2[*v1.Exec
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():
-				yield(nil, errorOf(ctx.Err()))
+				yield(nil, ErrorOf(ctx.Err()))
 				return
 			}
 		}
@@ -157,7 +157,7 @@ func (c *Client) Items(ctx context.Context, execution, filter string) iter.Seq2[
 		for {
 			page, err := c.Stub.ListResultItems(ctx, request)
 			if err != nil {
-				yield(nil, errorOf(err))
+				yield(nil, ErrorOf(err))
 				return
 			}
 			for _, item := range page.GetResultItems() {
@@ -226,4 +226,3 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 }
 
 func (bearer) RequireTransportSecurity() bool { return true }
-

@@ -17,12 +17,15 @@ import (
 	"testgate.dev/testgate"
 )
 
-// The tests run against a gateway with simulated upstreams, which tests/it/clients.rs starts.
+// The tests run against a gateway with simulated upstreams, which tests/clients.rs starts.
 const (
-	passing  = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000001"
-	endless  = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000003"
-	failing  = "backends/lex/tests/BOOKINGBAD"
-	patience = 2 * time.Minute
+	passing = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000001"
+	endless = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000003"
+	failing = "backends/lex/tests/BOOKINGBAD"
+	// Its upstream fails for a moment, and throttles for two minutes.
+	unavailable = "backends/quality/tests/case-ca5e0000-0000-4000-8000-000000000001"
+	throttled   = "backends/quality/tests/pipeline-919e0000-0000-4000-8000-000000000001"
+	patience    = 2 * time.Minute
 )
 
 func connect(t *testing.T, target string, opts ...testgate.Option) (context.Context, *testgate.Client) {
@@ -108,6 +111,26 @@ func TestErrorsSayWhatAndWhere(t *testing.T) {
 	}
 }
 
+func TestWhatIsUnavailableForAMomentIsAskedAgain(t *testing.T) {
+	ctx, client := connect(t, os.Getenv("TESTGATE_SERVER"))
+	reply, err := client.Stub.GetTest(ctx, &v1.GetTestRequest{Name: unavailable})
+	if err != nil || reply.GetTest().GetName() != unavailable {
+		t.Fatalf("got %v, %v", reply, err)
+	}
+}
+
+func TestWhoHasToWaitIsToldHowLong(t *testing.T) {
+	ctx, client := connect(t, os.Getenv("TESTGATE_SERVER"))
+	_, err := client.Stub.GetTest(ctx, &v1.GetTestRequest{Name: throttled})
+	failure := testgate.ErrorOf(err)
+	if failure == nil || failure.Code != codes.ResourceExhausted || failure.Reason != "UPSTREAM_THROTTLED" {
+		t.Fatalf("got %v", err)
+	}
+	if wait := failure.RetryAfter; wait == nil || *wait < 100*time.Second || *wait > 200*time.Second {
+		t.Fatalf("wait %v", wait)
+	}
+}
+
 func TestADeadlineEndsWhatTakesTooLong(t *testing.T) {
 	ctx, client := connect(t, os.Getenv("TESTGATE_SERVER"))
 	started, err := client.Start(ctx, endless, "", nil)
@@ -146,7 +169,7 @@ func TestATokenGoesOverTLSOnly(t *testing.T) {
 func TestTLSWithAToken(t *testing.T) {
 	target := os.Getenv("TESTGATE_TLS_SERVER")
 	if target == "" {
-		t.Skip("the gateway was started without TLS")
+		t.Skip("no gateway was started for this")
 	}
 	ca, err := os.ReadFile(os.Getenv("TESTGATE_CA_FILE"))
 	if err != nil {

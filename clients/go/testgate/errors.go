@@ -41,7 +41,11 @@ func (e *Error) Unwrap() error { return e.cause }
 // Resumable reports whether a broken stream goes on with its resume token.
 func (e *Error) Resumable() bool { return e.Code == codes.Unavailable || e.RetryAfter != nil }
 
-func errorOf(err error) *Error {
+// ErrorOf reads the details of what a call of the Stub failed with; nil where it did not.
+func ErrorOf(err error) *Error {
+	if err == nil {
+		return nil
+	}
 	s, ok := status.FromError(err)
 	if !ok {
 		s = status.FromContextError(err)

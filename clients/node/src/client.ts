@@ -124,7 +124,8 @@ export class Client {
       } finally {
         stream.cancel();
       }
-      await sleep(delay ?? pause * (0.5 + Math.random() / 2));
+      delay ??= pause * (0.5 + Math.random() / 2);
+      await sleep(deadline === undefined ? delay : Math.min(delay, Math.max(deadline - Date.now(), 0)));
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
   }

@@ -1,4 +1,4 @@
-/** Against a gateway with simulated upstreams, which tests/it/clients.rs starts. */
+/** Against a gateway with simulated upstreams, which tests/clients.rs starts. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -12,6 +12,9 @@ const SERVER = process.env.TESTGATE_SERVER ?? "";
 const PASSING = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000001";
 const ENDLESS = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000003";
 const FAILING = "backends/lex/tests/BOOKINGBAD";
+// Its upstream fails for a moment, and throttles for two minutes.
+const UNAVAILABLE = "backends/quality/tests/case-ca5e0000-0000-4000-8000-000000000001";
+const THROTTLED = "backends/quality/tests/pipeline-919e0000-0000-4000-8000-000000000001";
 const PATIENCE = { timeout: 120_000 };
 
 async function withClient(scenario: (client: Client) => Promise<void>, target = SERVER, options?: ClientOptions) {
@@ -70,6 +73,24 @@ test("errors say what and where", PATIENCE, () =>
   }),
 );
 
+test("what is unavailable for a moment is asked again", PATIENCE, () =>
+  withClient(async (client) => {
+    assert.equal((await client.call(client.stub.getTest, { name: UNAVAILABLE })).test?.name, UNAVAILABLE);
+  }),
+);
+
+test("who has to wait is told how long", PATIENCE, () =>
+  withClient(async (client) => {
+    await assert.rejects(client.call(client.stub.getTest, { name: THROTTLED }), (error) => {
+      assert.ok(error instanceof TestgateError);
+      assert.equal(error.code, status.RESOURCE_EXHAUSTED);
+      assert.equal(error.reason, "UPSTREAM_THROTTLED");
+      assert.ok(error.retryAfterMs !== undefined && error.retryAfterMs > 100_000 && error.retryAfterMs < 200_000);
+      return true;
+    });
+  }),
+);
+
 test("a deadline ends what takes too long", PATIENCE, () =>
   withClient(async (client) => {
     const started = await client.start(ENDLESS);
@@ -93,8 +114,8 @@ test("a token goes over TLS only", () => {
   assert.throws(() => new Client(SERVER, { token: "secret" }), TypeError);
 });
 
-const { TESTGATE_TLS_SERVER: tlsServer, TESTGATE_CA_FILE: caFile, TESTGATE_TOKEN_FILE: tokenFile } = process.env;
-test("TLS with a token", { ...PATIENCE, skip: tlsServer === undefined }, async () => {
+test("TLS with a token", PATIENCE, async () => {
+  const { TESTGATE_TLS_SERVER: tlsServer, TESTGATE_CA_FILE: caFile, TESTGATE_TOKEN_FILE: tokenFile } = process.env;
   const tls = readFileSync(caFile ?? "");
   const token = readFileSync(tokenFile ?? "", "utf8").trim();
   await withClient(async (client) => {

@@ -1,4 +1,4 @@
-"""Against a gateway with simulated upstreams, which tests/it/clients.rs starts."""
+"""Against a gateway with simulated upstreams, which tests/clients.rs starts."""
 
 import asyncio
 import os
@@ -13,6 +13,9 @@ from testgate import Client, TestgateError, v1
 SERVER = os.environ["TESTGATE_SERVER"]
 PASSING = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000001"
 FAILING = "backends/lex/tests/BOOKINGBAD"
+# Its upstream fails for a moment, and throttles for two minutes.
+UNAVAILABLE = "backends/quality/tests/case-ca5e0000-0000-4000-8000-000000000001"
+THROTTLED = "backends/quality/tests/pipeline-919e0000-0000-4000-8000-000000000001"
 PATIENCE = 120
 
 
@@ -84,17 +87,24 @@ def test_a_deadline_ends_what_takes_too_long():
     run(scenario())
 
 
-def test_retry_info_is_read():
-    from google.protobuf import any_pb2, duration_pb2
-    from google.rpc import error_details_pb2, status_pb2
+def test_what_is_unavailable_for_a_moment_is_asked_again():
+    async def scenario():
+        async with Client(SERVER) as client:
+            assert (await client.call(client.stub.GetTest, v1.GetTestRequest(name=UNAVAILABLE))).test.name == UNAVAILABLE
 
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=500_000_000)))
-    status = status_pb2.Status(code=8, details=[detail])
-    metadata = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
-    error = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), metadata, "wait")
-    assert TestgateError.of(error).retry_after == 2.5
-    assert TestgateError.of(error).is_resumable
+    run(scenario())
+
+
+def test_who_has_to_wait_is_told_how_long():
+    async def scenario():
+        async with Client(SERVER) as client:
+            with pytest.raises(TestgateError) as throttled:
+                await client.call(client.stub.GetTest, v1.GetTestRequest(name=THROTTLED))
+            assert throttled.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert throttled.value.reason == "UPSTREAM_THROTTLED"
+            assert 100 < throttled.value.retry_after < 200
+
+    run(scenario())
 
 
 def test_the_example_fails_unless_every_test_passes():
@@ -107,7 +117,6 @@ def test_a_token_goes_over_tls_only():
         Client(SERVER, token="secret")
 
 
-@pytest.mark.skipif("TESTGATE_TLS_SERVER" not in os.environ, reason="the gateway was started without TLS")
 def test_tls_with_a_token():
     ca = pathlib.Path(os.environ["TESTGATE_CA_FILE"]).read_bytes()
     token = pathlib.Path(os.environ["TESTGATE_TOKEN_FILE"]).read_text().strip()

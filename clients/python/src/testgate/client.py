@@ -136,7 +136,8 @@ class Client:
                 if not failure.is_resumable:
                     raise failure from error
                 delay = failure.retry_after
-            await asyncio.sleep(delay if delay is not None else pause * random.uniform(0.5, 1.0))
+            delay = delay if delay is not None else pause * random.uniform(0.5, 1.0)
+            await asyncio.sleep(delay if left is None else min(delay, left))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def run(

@@ -153,7 +153,8 @@ public final class TestgateClient implements AutoCloseable {
         context.detach(previous);
         context.cancel(null);
       }
-      Thread.sleep(delay != null ? delay.toMillis() : ThreadLocalRandom.current().nextLong(pause / 2, pause + 1));
+      long wait = delay != null ? delay.toMillis() : ThreadLocalRandom.current().nextLong(pause / 2, pause + 1);
+      Thread.sleep(Math.max(0, Math.min(wait, deadline.timeRemaining(TimeUnit.MILLISECONDS))));
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
   }

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.testgate.v1.Execution;
+import dev.testgate.v1.GetTestRequest;
 import dev.testgate.v1.Verdict;
 import io.grpc.Status;
 import java.io.InputStream;
@@ -17,14 +18,16 @@ import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
 
-/** Against a gateway with simulated upstreams, which tests/it/clients.rs starts. */
+/** Against a gateway with simulated upstreams, which tests/clients.rs starts. */
 class SandboxTest {
   private static final String SERVER = System.getenv("TESTGATE_SERVER");
   private static final String PASSING = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000001";
   private static final String ENDLESS = "backends/connect/tests/c0ffee00-0000-4000-8000-000000000003";
   private static final String FAILING = "backends/lex/tests/BOOKINGBAD";
+  // Its upstream fails for a moment, and throttles for two minutes.
+  private static final String UNAVAILABLE = "backends/quality/tests/case-ca5e0000-0000-4000-8000-000000000001";
+  private static final String THROTTLED = "backends/quality/tests/pipeline-919e0000-0000-4000-8000-000000000001";
   private static final Duration PATIENCE = Duration.ofMinutes(2);
 
   @Test
@@ -75,6 +78,25 @@ class SandboxTest {
   }
 
   @Test
+  void whatIsUnavailableForAMomentIsAskedAgain() throws Exception {
+    try (TestgateClient client = TestgateClient.plaintext(SERVER)) {
+      assertEquals(UNAVAILABLE, client.call(gateway -> gateway.getTest(named(UNAVAILABLE))).getTest().getName());
+    }
+  }
+
+  @Test
+  void whoHasToWaitIsToldHowLong() throws Exception {
+    try (TestgateClient client = TestgateClient.plaintext(SERVER)) {
+      TestgateException throttled = assertThrows(
+          TestgateException.class, () -> client.call(gateway -> gateway.getTest(named(THROTTLED))));
+      assertEquals(Status.Code.RESOURCE_EXHAUSTED, throttled.code());
+      assertEquals("UPSTREAM_THROTTLED", throttled.reason());
+      long seconds = throttled.retryAfter().orElseThrow().toSeconds();
+      assertTrue(seconds > 100 && seconds < 200, "wait " + seconds);
+    }
+  }
+
+  @Test
   void aDeadlineEndsWhatTakesTooLong() throws Exception {
     try (TestgateClient client = TestgateClient.plaintext(SERVER)) {
       Execution started = client.start(ENDLESS, null, Map.of());
@@ -92,7 +114,6 @@ class SandboxTest {
   }
 
   @Test
-  @EnabledIfEnvironmentVariable(named = "TESTGATE_TLS_SERVER", matches = ".+")
   void tlsWithAToken() throws Exception {
     String target = System.getenv("TESTGATE_TLS_SERVER");
     Path roots = Path.of(System.getenv("TESTGATE_CA_FILE"));
@@ -107,6 +128,10 @@ class SandboxTest {
           assertThrows(TestgateException.class, () -> stranger.start(PASSING, null, Map.of()));
       assertEquals("CALLER_UNAUTHENTICATED", refused.reason());
     }
+  }
+
+  private static GetTestRequest named(String test) {
+    return GetTestRequest.newBuilder().setName(test).build();
   }
 
   private static int gate(String... tests) throws Exception {
