@@ -17,3 +17,7 @@ soak *args:
 # The gateway with its three simulated upstreams.
 sandbox *args:
     cargo run --release --locked -- serve --sandbox {{args}}
+
+# The documentation as a site, in site/.
+docs:
+    .venv/site/bin/python -m mkdocs build --strict

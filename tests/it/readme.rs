@@ -1,7 +1,7 @@
-//! The README is true: its commands are run in order and must print what stands below them.
+//! The README and the quick start are true: their commands are run in order and must print what stands below them.
 //!
 //! A line that begins with `$ ` is a command, and the lines up to the next one are its output. A line `...`
-//! stands for any number of lines. Ids, times and revisions differ from run to run: what the README shows stands for
+//! stands for any number of lines. Ids, times and revisions differ from run to run: what a page shows stands for
 //! what came instead, also in later commands.
 
 use std::collections::HashMap;
@@ -153,12 +153,14 @@ async fn run(world: &World, tools: &Path, command: &str) -> String {
     finish(shell).await.out
 }
 
-#[tokio::test]
-async fn what_the_readme_shows_is_what_comes() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let examples = examples(&readme);
-    let ran = |tool: &str| examples.iter().filter(|example| example.command.starts_with(tool)).count();
-    assert!(ran("grpcurl ") >= 8 && ran("testgate ") >= 4, "examples are missing: {examples:#?}");
+/// Runs the examples of a page; it has at least so many of each tool.
+async fn shows_what_comes(page: &str, least: [(&str, usize); 2]) {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let examples = examples(&text);
+    for (tool, least) in least {
+        let found = examples.iter().filter(|example| example.command.starts_with(tool)).count();
+        assert!(found >= least, "{page}: examples of {tool} are missing: {examples:#?}");
+    }
 
     let tools = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(grpcurl_path(), tools.path().join("grpcurl")).unwrap();
@@ -172,11 +174,21 @@ async fn what_the_readme_shows_is_what_comes() {
         let shown: Vec<String> = example.output.iter().map(|line| line.trim_end().to_owned()).collect();
         assert!(
             bound.lines(&shown, &actual),
-            "README.md, line {}: {command}\n--- shown\n{}\n--- came\n{output}",
+            "{page}, line {}: {command}\n--- shown\n{}\n--- came\n{output}",
             example.line,
             shown.join("\n"),
         );
     }
+}
+
+#[tokio::test]
+async fn what_the_readme_shows_is_what_comes() {
+    shows_what_comes("README.md", [("grpcurl ", 8), ("testgate ", 4)]).await;
+}
+
+#[tokio::test]
+async fn what_the_quick_start_shows_is_what_comes() {
+    shows_what_comes("docs/quick-start.md", [("grpcurl ", 1), ("testgate ", 6)]).await;
 }
 
 #[tokio::test]
