@@ -8,7 +8,9 @@ mod client;
 mod exit;
 mod failure;
 mod follow;
+mod interrupt;
 mod json;
+mod junit;
 mod list;
 mod names;
 mod read;
@@ -17,6 +19,7 @@ mod rows;
 mod run;
 mod sandbox;
 mod serve;
+mod tally;
 mod watch;
 mod write;
 
@@ -33,18 +36,18 @@ use self::exit::Exit;
 use self::failure::Failure;
 use self::render::{Format, Output};
 
-const EXAMPLES: &str = "\
-Examples:
+const EXAMPLES: &str = r#"Examples:
   testgate serve --sandbox
   testgate backends
   testgate tests connect-prod
   testgate run connect-prod/greeting --label build=42
+  testgate run connect-prod --filter 'upstream_labels.suite = "smoke"' --junit report.xml
   testgate executions --filter 'done = true AND NOT verdict = PASSED'
 
 Exit codes of run and watch:
   0 passed   1 failed   2 usage   3 trouble (gateway away, a call failed, ERRORED, LOST)
-  4 --timeout passed   5 stopped   6 otherwise inconclusive   130 interrupted
-The other commands: 0, 2, 3.";
+  4 --timeout passed   5 stopped   6 otherwise inconclusive, or nothing ran   130 interrupted
+The other commands: 0, 2, 3."#;
 
 /// One gRPC service over the test runs of Amazon Connect, Amazon Lex V2 and OpenMetadata.
 #[derive(Debug, Parser)]
@@ -108,7 +111,7 @@ enum Command {
     Executions(list::ExecutionsArgs),
     /// Show a backend, a test or an execution
     Get(read::GetArgs),
-    /// Start a test and follow it to its verdict
+    /// Start tests and follow them to their verdicts
     Run(run::RunArgs),
     /// Follow executions; ends by itself when all that were named are done
     Watch(watch::WatchArgs),

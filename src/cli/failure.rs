@@ -37,6 +37,16 @@ impl Failure {
         Self::Call { what: what.into(), status: Box::new(status) }
     }
 
+    /// Whether what was asked for may have happened all the same.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Call { status, .. } => {
+                is_lost(status) || reason(status).as_deref() == Some("START_OUTCOME_UNKNOWN")
+            }
+            Self::Usage(_) | Self::Trouble(_) | Self::Closed => false,
+        }
+    }
+
     /// The exit code this deserves.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -1,5 +1,6 @@
 //! Resource names on the command line: in full, or short as `backend/test`.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use percent_encoding::percent_decode_str;
@@ -123,39 +124,71 @@ fn full(text: &str) -> Option<Result<Reference, Failure>> {
 
 /// The contract's spelling of a name; asks the gateway only where a test is given short.
 pub(crate) async fn resolve(gateway: &Gateway, reference: Reference) -> Result<Resolved, Failure> {
-    let level = reference.level();
-    let name = match reference {
-        Reference::Full(name, _) => name,
-        Reference::Backend(backend) => backend_name(&backend),
-        Reference::Test(backend, test) => test_name(gateway, &backend, &test).await?,
-        Reference::Execution(backend, test, execution) => {
-            let test = test_name(gateway, &backend, &test).await?;
-            format!("{test}/executions/{}", segment(&execution))
+    Finder::new(gateway).resolve(reference).await
+}
+
+/// Finds what short names mean; however many there are, it reads the tests of a backend once.
+#[derive(Debug)]
+pub(crate) struct Finder<'a> {
+    gateway: &'a Gateway,
+    known: HashMap<String, Vec<Test>>,
+}
+
+impl<'a> Finder<'a> {
+    /// Nothing is read yet.
+    pub(crate) fn new(gateway: &'a Gateway) -> Self {
+        Self { gateway, known: HashMap::new() }
+    }
+
+    /// The contract's spelling of a name.
+    pub(crate) async fn resolve(&mut self, reference: Reference) -> Result<Resolved, Failure> {
+        let level = reference.level();
+        let name = match reference {
+            Reference::Full(name, _) => name,
+            Reference::Backend(backend) => backend_name(&backend),
+            Reference::Test(backend, test) => self.test(&backend, &test).await?,
+            Reference::Execution(backend, test, execution) => {
+                let test = self.test(&backend, &test).await?;
+                format!("{test}/executions/{}", segment(&execution))
+            }
+        };
+        Ok(Resolved { name, level })
+    }
+
+    async fn test(&mut self, backend: &str, wanted: &str) -> Result<String, Failure> {
+        let parent = backend_name(backend);
+        if wanted == "-" {
+            return Ok(format!("{parent}/tests/-"));
         }
-    };
-    Ok(Resolved { name, level })
+        if backend == "-" {
+            return Err(Failure::Usage(format!("`-/{wanted}`: a test needs its backend")));
+        }
+        if !self.known.contains_key(&parent) {
+            let request = ListTestsRequest { parent: parent.clone(), ..Default::default() };
+            let what = format!("look for {wanted} in {parent}");
+            let mut tests = Vec::new();
+            read_list(self.gateway, &request, None, &what, |page| {
+                tests.extend(page);
+                Ok(())
+            })
+            .await?;
+            self.known.insert(parent.clone(), tests);
+        }
+        let tests = self.known.get(&parent).map(Vec::as_slice).unwrap_or_default();
+        let matching = tests.iter().filter(|test| is(test, wanted)).map(|test| test.name.clone());
+        pick(matching.collect(), backend, wanted)
+    }
 }
 
 fn backend_name(backend: &str) -> String {
     format!("backends/{}", segment(backend))
 }
 
-async fn test_name(gateway: &Gateway, backend: &str, wanted: &str) -> Result<String, Failure> {
-    let parent = backend_name(backend);
-    if wanted == "-" {
-        return Ok(format!("{parent}/tests/-"));
-    }
-    if backend == "-" {
-        return Err(Failure::Usage(format!("`-/{wanted}`: a test needs its backend")));
-    }
-    let request = ListTestsRequest { parent: parent.clone(), ..Default::default() };
-    let mut matching = Vec::new();
-    read_list(gateway, &request, None, &format!("look for {wanted} in {parent}"), |tests| {
-        matching.extend(tests.into_iter().filter(|test| is(test, wanted)).map(|test| test.name));
-        Ok(())
-    })
-    .await?;
-    pick(matching, backend, wanted)
+/// The short form of a test's name, as people write it.
+pub(crate) fn short_test(name: &str, display_name: &str) -> String {
+    let mut parts = name.split('/');
+    let (backend, id) = (parts.nth(1).unwrap_or_default(), parts.nth(1).unwrap_or_default());
+    format!("{backend}/{}", if display_name.is_empty() { id } else { display_name })
 }
 
 fn is(test: &Test, wanted: &str) -> bool {
@@ -269,6 +302,13 @@ mod tests {
         assert!(text.contains("backends/b/tests/4 and 2 more"), "{text}");
         let twice = vec!["backends/b/tests/0".to_owned(); 2];
         assert!(pick(twice, "b", "x").is_ok(), "a test seen on two pages is one test");
+    }
+
+    #[test]
+    fn a_test_is_shown_by_its_display_name_or_else_by_its_id() {
+        assert_eq!(short_test("backends/b/tests/t%2F1/executions/e", "Greeting"), "b/Greeting");
+        assert_eq!(short_test("backends/b/tests/t%2F1", ""), "b/t%2F1");
+        assert_eq!(short_test("", ""), "/");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which columns a resource has in a table.
 
+use std::time::Duration;
+
 use prost_types::Timestamp;
 
 use super::json::Contract;
@@ -161,20 +163,25 @@ fn moment(time: Option<&Timestamp>) -> String {
     time.map_or_else(String::new, |time| Timestamp { seconds: time.seconds, nanos: 0 }.to_string())
 }
 
-/// From its start, or its creation where upstream tells no start, to its end or the last look at it.
-fn took(execution: &Execution) -> String {
-    let from = execution.start_time.as_ref().or(execution.create_time.as_ref());
-    let to = if execution.done { execution.end_time.as_ref() } else { execution.observe_time.as_ref() };
-    let seconds = match (from, to) {
-        (Some(from), Some(to)) => to.seconds.saturating_sub(from.seconds),
-        _ => return String::new(),
+/// From its start, or its creation where upstream tells no start, to its end; while it has none, to `now`, or else to
+/// the last look at it.
+pub(crate) fn elapsed(execution: &Execution, now: Option<&Timestamp>) -> Option<Duration> {
+    let from = execution.start_time.as_ref().or(execution.create_time.as_ref())?;
+    let to = match (execution.done, now) {
+        (true, _) => execution.end_time.as_ref(),
+        (false, None) => execution.observe_time.as_ref(),
+        (false, now) => now,
     };
-    u64::try_from(seconds).map_or_else(
-        |_| String::new(),
-        |seconds| {
-            humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string().replace(' ', "")
-        },
-    )
+    u64::try_from(to?.seconds.saturating_sub(from.seconds)).ok().map(Duration::from_secs)
+}
+
+/// A time span without spaces, as `1m5s`.
+pub(crate) fn span(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string().replace(' ', "")
+}
+
+fn took(execution: &Execution) -> String {
+    elapsed(execution, None).map_or_else(String::new, span)
 }
 
 fn abilities(capabilities: Option<&Capabilities>) -> String {

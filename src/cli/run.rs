@@ -1,55 +1,79 @@
-//! `run`: start a test, follow it, exit by its verdict.
+//! `run`: start tests, follow them, exit by their verdicts.
 
-use std::future::Future;
+mod batch;
+mod pick;
+mod start;
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::Instant;
+use futures_util::{StreamExt as _, stream};
 
+use self::batch::Batch;
+pub(crate) use self::batch::Run;
+use self::pick::Wanted;
 use super::args::{self, ApiMode, Modality};
 use super::client::Gateway;
 use super::exit::Exit;
-use super::failure::{Failure, is_lost, reason, retry_delay};
-use super::follow::{Backoff, Selection, change_line, follow};
+use super::failure::Failure;
+use super::follow::{Selection, change_line, follow};
+use super::interrupt::{End, Interrupts, deadline};
 use super::render::{Format, Output, clean, note};
-use super::{Global, names, write};
+use super::{Global, junit, write};
 use crate::proto::v1::start_execution_request::Options;
 use crate::proto::v1::{
-    Execution, LexApiMode, LexModality, LexStartOptions, LexTarget, StartExecutionRequest,
+    BatchGetExecutionsResponse, LexApiMode, LexModality, LexStartOptions, LexTarget, StartExecutionRequest,
     StartExecutionResponse, StopExecutionRequest, WatchExecutionsRequest,
 };
+
+/// So many start calls are out at a time.
+const STARTS_AT_A_TIME: usize = 8;
+/// So many runs are started before they are followed, in one stream, while the next ones start.
+const FOLLOWED_TOGETHER: usize = 20;
 
 /// `testgate run`
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  testgate run connect-prod/greeting --label build=42\n  testgate run lex-prod/booking \
-                  --locale-id en_US --timeout 10m\n\nExit codes: 0 passed, 1 failed, 2 usage, 3 trouble, 4 --timeout \
-                  passed, 5 stopped, 6 otherwise\ninconclusive, 130 interrupted."
+                  --locale-id en_US --timeout 10m\n  testgate run connect-prod/greeting lex-prod/booking --junit \
+                  report.xml\n  testgate run connect-prod --filter 'upstream_labels.suite = \"smoke\"'\n\nExit codes: 0 \
+                  passed, 1 failed, 2 usage, 3 trouble, 4 --timeout passed, 5 stopped, 6 otherwise\ninconclusive, or \
+                  nothing ran, 130 interrupted. Of several runs the worst counts: 3, 1, 6, 5, 4."
 )]
 pub(crate) struct RunArgs {
-    /// The test: BACKEND/TEST by id or display name, or its full name
-    test: String,
+    /// Tests: BACKEND/TEST by id or display name, or full names. With --filter: backends
+    #[arg(required = true, value_name = "TEST")]
+    tests: Vec<String>,
+    /// Run all tests of a backend that match, as 'upstream_labels.suite = "smoke"'; `-` is all backends
+    #[arg(long)]
+    filter: Option<String>,
     /// The caller's own label; may be repeated
     #[arg(long = "label", value_parser = args::pair, value_name = "KEY=VALUE")]
     labels: Vec<(String, String)>,
-    /// Names this start: the same id never starts twice
+    /// Names these starts: the same id never starts a test twice
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     /// Start only
-    #[arg(long, conflicts_with_all = ["timeout", "stop_on_interrupt", "validate_only"])]
+    #[arg(long, conflicts_with_all = ["timeout", "stop_on_interrupt", "validate_only", "junit"])]
     detach: bool,
     /// Check everything, start nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "junit")]
     validate_only: bool,
-    /// Follow for at most so long; the run goes on
+    /// Follow for at most so long; the runs go on
     #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
-    /// Ctrl-C stops the run too
+    /// Ctrl-C stops the runs too
     #[arg(long)]
     stop_on_interrupt: bool,
     /// With --stop-on-interrupt: consent to stopping every unfinished run of the same OpenMetadata pipeline
     #[arg(long, requires = "stop_on_interrupt")]
     allow_test_scope: bool,
+    /// Write a report: one suite a test, one case a result item
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     #[command(flatten)]
     lex: LexArgs,
 }
@@ -95,215 +119,167 @@ impl LexArgs {
     }
 }
 
-/// How following ended.
-#[derive(Debug)]
-pub(crate) enum End<T> {
-    /// By itself.
-    Finished(T),
-    /// Ctrl-C.
-    Interrupted,
-    /// The deadline passed.
-    TimedOut,
-}
-
-/// Runs a future until it is done, Ctrl-C is pressed or the time is over.
-pub(crate) async fn guarded<F: Future>(timeout: Option<Duration>, future: F) -> End<F::Output> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let late = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    let interrupted = async {
-        // Where the handler can't be installed, Ctrl-C ends the process as it always did.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        output = future => End::Finished(output),
-        () = interrupted => End::Interrupted,
-        () = late => End::TimedOut,
-    }
-}
-
-#[derive(Debug, Default)]
-struct Progress {
-    /// A start call is out, or was.
-    sent: bool,
-    started: Option<Execution>,
-    selection: Selection,
-}
-
-/// Starts a test and follows it.
+/// Starts tests and follows them.
 pub(crate) async fn run(args: RunArgs, global: &Global, out: &mut Output) -> Result<Exit, Failure> {
-    let reference = names::parse_test(&args.test)?;
-    let request_id = args.request_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let wanted = pick::wanted(&args.tests, args.filter.as_deref())?;
+    let together = args.filter.is_some() || args.tests.len() > 1;
     let request = StartExecutionRequest {
         parent: String::new(),
-        request_id: request_id.clone(),
+        // Its scope is the test, so that one id does for all of them.
+        request_id: args.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         labels: args::label_map(args.labels)?,
         validate_only: args.validate_only,
         options: args.lex.into_options(),
     };
+    let report = args.junit.as_deref().map(junit::Target::check).transpose()?;
     let gateway = Gateway::connect(global).await?;
-    let follows = !args.detach && !args.validate_only;
+    let mut interrupts = Interrupts::listen();
 
-    let mut progress = Progress::default();
-    let end = guarded(args.timeout, drive(&gateway, reference, request, follows, &mut progress)).await;
-    let stop = args.stop_on_interrupt.then_some(args.allow_test_scope);
-    match end {
-        End::Finished(Ok(())) => {}
-        End::Finished(Err(failure)) => {
-            if progress.sent && progress.started.is_none() && !args.validate_only {
-                note(format!("the request id was {request_id}"));
-            }
-            attach_hint(&progress);
-            return Err(failure);
-        }
-        End::Interrupted => {
-            return interrupted(&gateway, &progress, &args.test, &request_id, stop).await;
-        }
-        End::TimedOut => {
-            if progress.started.is_none() {
-                note(unconfirmed(&progress, &args.test, &request_id));
-            }
-            attach_hint(&progress);
-            print_last(&progress, out)?;
-            return Ok(Exit::TimedOut);
-        }
+    let batch = RefCell::new(Batch::default());
+    let follows = !args.detach && !args.validate_only;
+    let all = drive(&gateway, wanted, &request, follows, &batch);
+    let end = interrupts.guard_until(deadline(args.timeout), all).await;
+    let mut exit = match end {
+        End::Finished(Err(failure)) => return Err(failure),
+        End::Finished(Ok(())) => batch.borrow().exit(follows),
+        End::TimedOut => Exit::worst([Exit::TimedOut, batch.borrow().exit(true)]),
+        End::Interrupted => Exit::Interrupted,
+    };
+    if exit == Exit::Interrupted && args.stop_on_interrupt {
+        // A second Ctrl-C must not be kept waiting by a stop that hangs.
+        interrupts.guard(stop_all(&gateway, &batch, args.allow_test_scope)).await;
     }
-    print_last(&progress, out)?;
-    if !follows {
-        attach_hint(&progress);
-        return Ok(Exit::Passed);
+    let batch = batch.into_inner();
+    if let Some(target) = &report {
+        exit = match interrupts.guard(junit::write(&gateway, batch.runs(), target)).await {
+            End::Finished(Ok(())) => exit,
+            End::Finished(Err(failure)) => {
+                note(format!("error: {failure}"));
+                Exit::worst([exit, Exit::Trouble])
+            }
+            End::Interrupted | End::TimedOut => Exit::Interrupted,
+        };
     }
-    Ok(progress.selection.exit())
+    if exit != Exit::Interrupted {
+        print(&batch, together, out)?;
+    }
+    if together && !args.validate_only {
+        note(format!("{} in all: {}", runs(batch.runs().len()), batch.tally()));
+    }
+    if !args.validate_only
+        && let Some(hint) = batch.hint(&request.request_id)
+    {
+        note(hint);
+    }
+    Ok(exit)
 }
 
+fn runs(count: usize) -> String {
+    format!("{count} run{}", if count == 1 { "" } else { "s" })
+}
+
+/// Starts all and follows those that are started while the others still start.
 async fn drive(
     gateway: &Gateway,
-    test: names::Reference,
-    mut request: StartExecutionRequest,
+    wanted: Wanted,
+    request: &StartExecutionRequest,
     follows: bool,
-    progress: &mut Progress,
+    batch: &RefCell<Batch>,
 ) -> Result<(), Failure> {
-    request.parent = names::resolve(gateway, test).await?.name;
-    progress.sent = true;
-    let what = format!("start {}", request.parent);
-    let StartExecutionResponse { execution, deduplicated } = start(gateway, &request, &what).await?;
-    let execution = execution.ok_or_else(|| Failure::Trouble(format!("can't {what}: the reply is empty")))?;
-    let name = execution.name.clone();
-    progress.started = Some(execution);
-    if deduplicated {
-        note(format!("{}: an earlier call with this request id started it", clean(&name)));
-    } else if !name.is_empty() {
-        note(format!("{}: started, request id {}", clean(&name), clean(&request.request_id)));
+    let picked = pick::find(gateway, wanted).await?;
+    let count = picked.len();
+    batch.borrow_mut().fill(picked);
+    let chunks = (0..count).step_by(FOLLOWED_TOGETHER);
+    stream::iter(chunks.map(|from| from..count.min(from + FOLLOWED_TOGETHER)))
+        .then(async |chunk: Range<usize>| {
+            let starts = chunk.clone().map(|index| start_one(gateway, index, request, batch));
+            stream::iter(starts).buffer_unordered(STARTS_AT_A_TIME).collect::<()>().await;
+            batch.borrow().names(chunk)
+        })
+        .map(|names| follow_some(gateway, if follows { names } else { Vec::new() }, batch))
+        .buffer_unordered(pick::MAX_TESTS)
+        .collect::<()>()
+        .await;
+    Ok(())
+}
+
+async fn start_one(gateway: &Gateway, index: usize, request: &StartExecutionRequest, batch: &RefCell<Batch>) {
+    let request = StartExecutionRequest { parent: batch.borrow_mut().sending(index), ..request.clone() };
+    let started = match start::start(gateway, &request).await {
+        Ok(StartExecutionResponse { execution: Some(execution), deduplicated }) => {
+            Ok((execution, deduplicated))
+        }
+        Ok(_) => Err(Failure::Trouble(format!("can't start {}: the reply is empty", request.parent))),
+        Err(failure) => Err(failure),
+    };
+    match started {
+        Ok((execution, deduplicated)) => {
+            let name = clean(&execution.name);
+            if deduplicated {
+                note(format!("{name}: an earlier call with this request id started it"));
+            } else if !name.is_empty() {
+                note(format!("{name}: started, request id {}", clean(&request.request_id)));
+            }
+            batch.borrow_mut().started(index, execution);
+        }
+        Err(failure) => {
+            note(format!("error: {failure}"));
+            batch.borrow_mut().refused(index, &failure);
+        }
     }
-    if !follows {
-        return Ok(());
+}
+
+async fn follow_some(gateway: &Gateway, names: Vec<String>, batch: &RefCell<Batch>) {
+    if names.is_empty() {
+        return;
     }
-    let watch = WatchExecutionsRequest { names: vec![name], until_done: true, ..Default::default() };
-    follow(gateway, &watch, &mut progress.selection, |update| {
+    let watch = WatchExecutionsRequest { names: names.clone(), until_done: true, ..Default::default() };
+    let mut selection = Selection::default();
+    let followed = follow(gateway, &watch, &mut selection, |update| {
+        batch.borrow_mut().update(update);
         note(change_line(update));
         Ok(())
-    })
-    .await
+    });
+    if let Err(failure) = followed.await {
+        note(format!("error: {failure}"));
+        batch.borrow_mut().unfollowed(&names, &failure);
+    }
 }
 
-/// Starts, and starts again with the same id while the answer is lost or in doubt: one id never starts twice.
-async fn start(
-    gateway: &Gateway,
-    request: &StartExecutionRequest,
-    what: &str,
-) -> Result<StartExecutionResponse, Failure> {
-    let mut backoff = Backoff::new();
-    loop {
-        let status = match gateway.client().start_execution(gateway.request(request.clone())).await {
-            Ok(response) => return Ok(response.into_inner()),
-            Err(status) => status,
+async fn stop_all(gateway: &Gateway, batch: &RefCell<Batch>, allow_test_scope: bool) {
+    let unfinished = batch.borrow().unfinished();
+    let stops = unfinished.into_iter().map(async |name| {
+        let shown = clean(&name);
+        let request = StopExecutionRequest {
+            name: name.clone(),
+            request_id: uuid::Uuid::new_v4().to_string(),
+            reason: "interrupted".into(),
+            allow_test_scope,
         };
-        let in_doubt = reason(&status).as_deref() == Some("START_OUTCOME_UNKNOWN");
-        if !in_doubt && !is_lost(&status) {
-            return Err(Failure::call(what, status));
+        match write::send_stop(gateway, request).await {
+            Ok(_) => {
+                note(format!("{shown}: told to stop"));
+                batch.borrow_mut().told_to_stop(&name);
+            }
+            Err(failure) => note(format!("error: {failure}")),
         }
-        let fresh = backoff.is_fresh();
-        // What may have started shows up upstream in its own time; asking faster finds nothing sooner.
-        let hint = if in_doubt { Some(Duration::from_secs(5)) } else { retry_delay(&status) };
-        let Some(wait) = backoff.next(hint) else { return Err(Failure::call(what, status)) };
-        if fresh {
-            note("no clear answer to the start; asking again with the same request id");
-        }
-        tokio::time::sleep(wait).await;
-    }
+    });
+    stream::iter(stops).buffer_unordered(STARTS_AT_A_TIME).collect::<()>().await;
 }
 
-async fn interrupted(
-    gateway: &Gateway,
-    progress: &Progress,
-    test: &str,
-    request_id: &str,
-    stop: Option<bool>,
-) -> Result<Exit, Failure> {
-    let Some(started) = &progress.started else {
-        note(unconfirmed(progress, test, request_id));
-        return Ok(Exit::Interrupted);
+/// What is known of the runs: one as it is, several as the reply to a call for all of them would be.
+fn print(batch: &Batch, together: bool, out: &mut Output) -> Result<(), Failure> {
+    let mut known: Vec<_> = batch.executions().cloned().collect();
+    if out.format() == Format::Name {
+        known.retain(|execution| !execution.name.is_empty());
+    }
+    let printed = match out.format() {
+        Format::Json if together => out.json(&BatchGetExecutionsResponse { executions: known }),
+        _ if known.is_empty() => Ok(()),
+        _ => out.rows(&known),
     };
-    let Some(allow_test_scope) = stop else {
-        attach_hint(progress);
-        return Ok(Exit::Interrupted);
-    };
-    let request = StopExecutionRequest {
-        name: started.name.clone(),
-        request_id: uuid::Uuid::new_v4().to_string(),
-        reason: "interrupted".into(),
-        allow_test_scope,
-    };
-    // A second Ctrl-C must not be kept waiting by a stop that hangs.
-    match guarded(None, write::send_stop(gateway, request)).await {
-        End::Finished(Ok(_)) => note(format!("{}: told to stop", clean(&started.name))),
-        End::Finished(Err(failure)) => {
-            note(format!("error: {failure}"));
-            attach_hint(progress);
-        }
-        End::Interrupted | End::TimedOut => attach_hint(progress),
-    }
-    Ok(Exit::Interrupted)
-}
-
-fn unconfirmed(progress: &Progress, test: &str, request_id: &str) -> String {
-    if !progress.sent {
-        return "nothing was started".into();
-    }
-    format!(
-        "it may have started; `testgate run '{}' --request-id '{}'` attaches to it",
-        clean(test),
-        clean(request_id)
-    )
-}
-
-fn attach_hint(progress: &Progress) {
-    match &progress.started {
-        Some(started) if !started.name.is_empty() && !last(progress).is_some_and(|last| last.done) => {
-            note(format!("the run goes on; `testgate watch '{}'` attaches to it", clean(&started.name)));
-        }
-        _ => {}
-    }
-}
-
-fn last(progress: &Progress) -> Option<&Execution> {
-    progress.selection.executions().next().or(progress.started.as_ref())
-}
-
-fn print_last(progress: &Progress, out: &mut Output) -> Result<(), Failure> {
-    let Some(last) = last(progress) else { return Ok(()) };
-    if out.format() == Format::Name && last.name.is_empty() {
-        return Ok(());
-    }
     // Nobody reading does not change the verdict.
-    match out.rows(std::slice::from_ref(last)).and_then(|()| out.flush()) {
+    match printed.and_then(|()| out.flush()) {
         Err(Failure::Closed) => Ok(()),
         other => other,
     }
@@ -333,14 +309,5 @@ mod tests {
             panic!("options expected");
         };
         assert_eq!(lex.target.unwrap().bot_id, "B");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn time_runs_out_only_where_there_is_a_limit() {
-        let never = std::future::pending::<()>();
-        assert!(matches!(guarded(Some(Duration::from_secs(5)), never).await, End::TimedOut));
-        let soon = tokio::time::sleep(Duration::from_secs(3600));
-        assert!(matches!(guarded(None, soon).await, End::Finished(())));
-        assert!(matches!(guarded(Some(Duration::ZERO), async {}).await, End::Finished(())));
     }
 }

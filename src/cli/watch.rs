@@ -9,9 +9,9 @@ use super::client::Gateway;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::{Selection, change_line, follow};
-use super::names::{self, Level, Reference};
+use super::interrupt::{End, Interrupts, deadline};
+use super::names::{self, Finder, Level, Reference};
 use super::render::{Format, Output, note};
-use super::run::{End, guarded};
 use crate::proto::v1::{BatchGetExecutionsResponse, ExecutionUpdate, WatchExecutionsRequest};
 
 /// `testgate watch`
@@ -63,7 +63,8 @@ pub(crate) async fn watch(args: WatchArgs, global: &Global, out: &mut Output) ->
     let subject = subject(&args, out.format())?;
     let gateway = Gateway::connect(global).await?;
     let mut selection = Selection::default();
-    let end = guarded(args.timeout, drive(&gateway, subject, args.filter, &mut selection, out)).await;
+    let all = drive(&gateway, subject, args.filter, &mut selection, out);
+    let end = Interrupts::listen().guard_until(deadline(args.timeout), all).await;
     let exit = match end {
         End::Finished(Ok(())) => selection.exit(),
         // The reader left before the verdict was known, and that is not a pass.
@@ -99,9 +100,10 @@ async fn drive(
 ) -> Result<(), Failure> {
     let request = match subject {
         Subject::Names(references) => {
+            let mut finder = Finder::new(gateway);
             let mut names = Vec::with_capacity(references.len());
             for reference in references {
-                names.push(names::resolve(gateway, reference).await?.name);
+                names.push(finder.resolve(reference).await?.name);
             }
             WatchExecutionsRequest { names, until_done: true, ..Default::default() }
         }

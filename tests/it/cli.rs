@@ -3,5 +3,7 @@
 mod check;
 mod commands;
 mod follow;
+mod junit;
 mod sandbox;
 mod serve;
+mod several;
