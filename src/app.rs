@@ -25,6 +25,7 @@ use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::backend::{Shared, registry};
 use crate::config::{Config, Overrides, Problem, StorePath};
+use crate::doors::Doors;
 use crate::grpc;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Timestamp};
@@ -44,6 +45,10 @@ const PROBE_WITHIN: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The largest request, in bytes.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is served, and what stands in the details of errors, so that grpcurl and curl can show ErrorInfo in words.
+const DESCRIPTOR_SETS: [&[u8]; 3] =
+    [DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET];
 
 /// What to serve.
 #[derive(Debug)]
@@ -183,7 +188,7 @@ impl Gateway {
 
         metrics.started_at(seconds_since_1970(clock.now()));
         let tracer = records.tracer.clone();
-        let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, records);
+        let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, records)?;
         let (logs, current) = (logs.map(Arc::new), ArcSwap::from_pointee(config));
         let reload = Arc::new(Reload { current, shared, tracer, guard, tracker: tracker.clone(), logs });
         let admin = health::serve_admin(&reload, &lifecycle, &tasks).await?;
@@ -350,13 +355,17 @@ fn spawn_server(
     lifecycle: &Lifecycle,
     tasks: &Tasks,
     records: Records,
-) -> tokio::sync::oneshot::Receiver<Result<(), Unfinished>> {
+) -> anyhow::Result<tokio::sync::oneshot::Receiver<Result<(), Unfinished>>> {
+    let doors = Doors::open(&config.server.doors, &DESCRIPTOR_SETS, MAX_REQUEST_BYTES)
+        .context("the compiled contract can't be read")?
+        .map(Arc::new);
     let options = server::Options {
         max_connections: config.server.max_connections,
         max_connection_age: config.server.max_connection_age,
         drain_timeout: config.server.drain_timeout,
         records,
         auth: guard.auth,
+        doors,
         tls: guard.tls,
         ..server::Options::default()
     };
@@ -366,7 +375,7 @@ fn spawn_server(
         // Nobody waits for it where the process ends at once.
         drop(ended.send(server::serve(listeners, GrpcOnly::new(routes), options, lifecycle).await));
     });
-    server
+    Ok(server)
 }
 
 /// The contract's service, health, and reflection in both of its versions.
@@ -382,11 +391,10 @@ fn routes(
     let reporter = tonic_health::server::HealthReporter::new();
     let health = grpc::health(reporter.clone());
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that grpcurl can show ErrorInfo and its like in words.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        DESCRIPTOR_SETS.into_iter().fold(
+            tonic_reflection::server::Builder::configure(),
+            tonic_reflection::server::Builder::register_encoded_file_descriptor_set,
+        )
     };
     let routes = tonic::service::Routes::new(service)
         .add_service(health)

@@ -10,6 +10,8 @@
 //! | | `TESTGATE_MAX_CONNECTIONS` | `server.max_connections` |
 //! | | `TESTGATE_ALLOW_PLAINTEXT` | `server.allow_plaintext` |
 //! | | `TESTGATE_ALLOW_ANONYMOUS` | `server.allow_anonymous` |
+//! | | `TESTGATE_DOORS` (comma-separated) | `server.doors` |
+//! | | `TESTGATE_CORS_ORIGINS` (comma-separated) | `server.cors_origins` |
 //! | `--store` | `TESTGATE_STORE` | `store.path` |
 //! | | `TESTGATE_RETENTION` | `store.retention` |
 //! | `--log-format` | `TESTGATE_LOG_FORMAT` | `telemetry.log_format` |
@@ -29,6 +31,7 @@ use crate::telemetry::LogFormat;
 pub mod access;
 pub mod backend;
 mod changes;
+pub mod doors;
 mod dump;
 pub mod file;
 mod overrides;
@@ -38,6 +41,7 @@ mod value;
 
 pub use access::{AuthConfig, LimitsConfig, TlsConfig};
 pub use backend::BackendConfig;
+pub use doors::DoorsConfig;
 pub use overrides::Overrides;
 
 /// The longest configuration file that is read, in bytes.
@@ -80,6 +84,8 @@ pub struct ServerConfig {
     pub allow_plaintext: bool,
     /// Lets addresses other than loopback be served without authentication.
     pub allow_anonymous: bool,
+    /// What is spoken beside gRPC.
+    pub doors: DoorsConfig,
     /// `[server.tls]`; `None` serves in the clear.
     pub tls: Option<TlsConfig>,
 }
@@ -94,6 +100,7 @@ impl Default for ServerConfig {
             max_connection_age: Duration::from_secs(30 * 60),
             allow_plaintext: false,
             allow_anonymous: false,
+            doors: DoorsConfig::default(),
             tls: None,
         }
     }

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod doors;
 pub mod grpc;
 pub mod metrics;
 pub mod model;

@@ -1,4 +1,4 @@
-//! The gRPC listener: our own accept loop over hyper's HTTP/2, because tonic's lacks a connection cap,
+//! The gRPC listener: our own accept loop over hyper, because tonic's lacks a connection cap,
 //! spins when file descriptors run out, and waits for ever for open streams and silent connections.
 //!
 //! [`bind`] the addresses, then [`serve`] a tonic `Routes` on them until the [`Lifecycle`] drains. Around every
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::auth::Auth;
+use crate::doors::Doors;
 use crate::metrics::Metrics;
 use crate::tasks::{Lifecycle, Tasks, Unfinished};
 use crate::tls::Tls;
@@ -24,11 +25,13 @@ mod body;
 mod budget;
 mod connection;
 mod deadline;
+mod entry;
 mod gate;
 mod handshake;
 mod jitter;
 mod listen;
 mod messages;
+mod parts;
 mod protocol;
 mod socket;
 mod stall;
@@ -52,9 +55,12 @@ pub struct Options {
     pub rotation_grace: Duration,
     /// Who may call.
     pub auth: Auth,
+    /// What is spoken beside gRPC, and then over HTTP/1.1 too; `None` for nothing.
+    pub doors: Option<Arc<Doors>>,
     /// TLS for what comes over TCP; `None` leaves it in the clear.
     pub tls: Option<Tls>,
-    /// How long a new connection may take to shake hands, and again to say that it speaks HTTP/2.
+    /// How long a new connection may take to shake hands, and again to say that it speaks HTTP/2. Over HTTP/1.1, how long
+    /// the head of a request may take, counted from the end of the one before.
     pub preface_timeout: Duration,
     /// How often a connection is asked whether it is alive.
     pub ping_interval: Duration,
@@ -68,7 +74,7 @@ pub struct Options {
     pub max_uploads: usize,
     /// What of the replies on one connection may wait for their reader between them, in bytes.
     pub max_unread: usize,
-    /// The longest header block, in bytes.
+    /// The longest header block, in bytes; over HTTP/1.1 the longest head of a request.
     pub max_header_list_size: u32,
     /// What is buffered of a reply that its reader is slow to take, in bytes for each stream.
     pub max_send_buffer: usize,
@@ -96,6 +102,7 @@ impl Default for Options {
             // Longer than a call without a deadline of its own may take.
             rotation_grace: Duration::from_secs(120),
             auth: Auth::anonymous(),
+            doors: None,
             tls: None,
             preface_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(20),

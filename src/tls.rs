@@ -36,6 +36,8 @@ struct Inner {
     current: ArcSwap<Shown>,
     files: Mutex<Files>,
     clock: Clock,
+    /// What may be spoken, the best first.
+    protocols: Vec<Vec<u8>>,
 }
 
 /// What handshakes go by now.
@@ -51,18 +53,20 @@ struct Files {
 }
 
 impl Tls {
-    /// Reads the files for the first time.
+    /// Reads the files for the first time. HTTP/2 is spoken, and HTTP/1.1 where it is asked for.
     ///
     /// # Errors
     /// One can't be read, or they don't fit together.
-    pub fn new(config: &TlsConfig, clock: Clock) -> Result<Self, TlsError> {
+    pub fn new(config: &TlsConfig, http1: bool, clock: Clock) -> Result<Self, TlsError> {
         let files = Files::open(config)?;
-        let shown = files.load()?;
+        let mut protocols = vec![b"h2".to_vec()];
+        protocols.extend(http1.then(|| b"http/1.1".to_vec()));
+        let shown = files.load(&protocols)?;
         if shown.ends <= clock.now() {
             tracing::warn!(ended = %shown.ends, "the gateway's certificate has ended; clients will refuse it");
         }
         let current = ArcSwap::from_pointee(shown);
-        Ok(Self(Arc::new(Inner { current, files: Mutex::new(files), clock })))
+        Ok(Self(Arc::new(Inner { current, files: Mutex::new(files), clock, protocols })))
     }
 
     /// Takes other files in the place of the old ones, or leaves the old ones in force.
@@ -71,7 +75,7 @@ impl Tls {
     /// One can't be read, or they don't fit together.
     pub fn replace(&self, config: &TlsConfig) -> Result<(), TlsError> {
         let files = Files::open(config)?;
-        let shown = files.load()?;
+        let shown = files.load(&self.0.protocols)?;
         let mut current = self.files();
         *current = files;
         self.0.current.store(Arc::new(shown));
@@ -84,7 +88,7 @@ impl Tls {
         if !files.look() {
             return;
         }
-        match files.load() {
+        match files.load(&self.0.protocols) {
             Ok(shown) if shown.ends <= self.0.clock.now() => {
                 tracing::warn!(ended = %shown.ends, "the new certificate has ended; the last one stays in force");
             }
@@ -150,7 +154,7 @@ impl Files {
         changed
     }
 
-    fn load(&self) -> Result<Shown, TlsError> {
+    fn load(&self, protocols: &[Vec<u8>]) -> Result<Shown, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let wrong = |path: &Path, rule: String| TlsError(format!("{} {rule}", path.display()));
         let chain = certificates(&self.certificate)?;
@@ -185,7 +189,7 @@ impl Files {
             let pair = format!("{} and {}", self.certificate.path().display(), self.key.path().display());
             TlsError(format!("{pair} make no pair: {error}"))
         })?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = protocols.to_vec();
         Ok(Shown { config: Arc::new(config), ends })
     }
 }

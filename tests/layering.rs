@@ -24,7 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["model", "proto", "config"]),
     ("tracker", &["model", "backend", "store", "proto"]),
     ("grpc", &["tracker", "proto", "model", "token", "auth", "backend", "store", "server"]),
-    ("server", &["proto", "model", "config", "auth", "tls"]),
+    ("doors", &["proto", "config"]),
+    ("server", &["proto", "model", "config", "auth", "tls", "doors"]),
     ("admin", &["config", "model", "server"]),
     ("sandbox", &[]),
     (
@@ -41,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "store",
             "tracker",
             "grpc",
+            "doors",
             "server",
             "admin",
             "sandbox",

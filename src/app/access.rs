@@ -29,7 +29,8 @@ impl Guard {
     pub(super) fn start(config: &Config, clock: &Clock, tasks: &Tasks) -> anyhow::Result<Self> {
         let auth =
             Auth::new(config.auth.as_ref(), &config.limits, clock.clone()).context("auth can't be set up")?;
-        let tls = config.server.tls.as_ref().map(|tls| Tls::new(tls, clock.clone())).transpose()?;
+        let http1 = config.server.doors.any_open();
+        let tls = config.server.tls.as_ref().map(|tls| Tls::new(tls, http1, clock.clone())).transpose()?;
         let guard = Self { auth, tls };
         tasks.spawn_loop("access files", guard.clone().look_now_and_then());
         let auth = guard.auth.clone();

@@ -22,6 +22,7 @@ pub(super) fn needing_restart(old: &Config, new: &Config) -> Vec<Problem> {
         // They only judge the addresses, when the file is checked.
         allow_plaintext: _,
         allow_anonymous: _,
+        doors,
         tls,
     } = server;
     compare("server.listen".into(), *listen == old.server.listen);
@@ -29,6 +30,7 @@ pub(super) fn needing_restart(old: &Config, new: &Config) -> Vec<Problem> {
     compare("server.drain_timeout".into(), *drain_timeout == old.server.drain_timeout);
     compare("server.max_connections".into(), *max_connections == old.server.max_connections);
     compare("server.max_connection_age".into(), *max_connection_age == old.server.max_connection_age);
+    compare("server.doors".into(), *doors == old.server.doors);
     compare("server.tls".into(), *tls == old.server.tls);
     let StoreConfig { path, retention: _ } = store;
     compare("store.path".into(), *path == old.store.path);

@@ -37,6 +37,7 @@ fn server(server: &ServerConfig) -> Value {
         max_connection_age,
         allow_plaintext,
         allow_anonymous,
+        doors,
         tls,
     } = server;
     json!({
@@ -47,6 +48,8 @@ fn server(server: &ServerConfig) -> Value {
         "max_connection_age": spell_duration(*max_connection_age),
         "allow_plaintext": allow_plaintext,
         "allow_anonymous": allow_anonymous,
+        "doors": doors.names(),
+        "cors_origins": doors.origins.spelled(),
         "tls": tls.as_ref().map(self::tls),
     })
 }

@@ -1,5 +1,6 @@
 //! Flags and environment variables on top of the file.
 
+use super::doors::Origins;
 use super::reader::Report;
 use super::value::{admin_listen, duration, listen, store_path};
 use super::{Config, Env};
@@ -25,7 +26,7 @@ pub struct Overrides {
 type Setter = fn(&mut Config, &str) -> Result<(), String>;
 
 /// Every setting that a flag or variable can set.
-const SETTINGS: [(&str, &str, Setter); 10] = [
+const SETTINGS: [(&str, &str, Setter); 12] = [
     ("--listen", "TESTGATE_LISTEN", |config, text| {
         config.server.listen = text.split(',').map(|one| listen(one.trim())).collect::<Result<_, _>>()?;
         Ok(())
@@ -53,6 +54,16 @@ const SETTINGS: [(&str, &str, Setter); 10] = [
     }),
     ("", "TESTGATE_ALLOW_ANONYMOUS", |config, text| {
         boolean(text).map(|allowed| config.server.allow_anonymous = allowed)
+    }),
+    ("", "TESTGATE_DOORS", |config, text| {
+        let doors = &mut config.server.doors;
+        (doors.grpc_web, doors.connect) = (false, false);
+        text.split(',').try_for_each(|name| doors.open(name.trim()))
+    }),
+    ("", "TESTGATE_CORS_ORIGINS", |config, text| {
+        let origins = &mut config.server.doors.origins;
+        *origins = Origins::default();
+        text.split(',').try_for_each(|origin| origins.add(origin.trim()))
     }),
     ("--store", "TESTGATE_STORE", |config, text| store_path(text).map(|path| config.store.path = path)),
     ("", "TESTGATE_RETENTION", |config, text| {

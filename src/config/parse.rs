@@ -11,7 +11,9 @@ use super::value::{
     DRAIN_TIMEOUT_SPELLED, RETENTION, RETENTION_SPELLED, admin_listen, duration, listen, otlp_endpoint, size,
     store_path,
 };
-use super::{Config, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig};
+use super::{
+    Config, DoorsConfig, Env, ListenAddr, Problem, ServerConfig, StoreConfig, StorePath, TelemetryConfig,
+};
 use crate::audit;
 use crate::telemetry::{self, LogFormat};
 
@@ -96,10 +98,30 @@ fn server(section: Section<'_>, folder: &Path) -> (ServerConfig, Vec<usize>) {
             .unwrap_or(default.max_connection_age),
         allow_plaintext: section.boolean("allow_plaintext").unwrap_or(default.allow_plaintext),
         allow_anonymous: section.boolean("allow_anonymous").unwrap_or(default.allow_anonymous),
+        doors: doors(&section),
         tls: section.table("tls").and_then(|section| access::tls(section, folder)),
     };
     section.finish(|_| None);
     (server, lines)
+}
+
+/// What is spoken beside gRPC.
+fn doors(section: &Section<'_>) -> DoorsConfig {
+    let mut doors = DoorsConfig::default();
+    for one in section.strings("doors") {
+        if let Err(message) = doors.open(one.text) {
+            section.problem_at(one.line, "doors", message);
+        }
+    }
+    for one in section.strings("cors_origins") {
+        if let Err(message) = doors.origins.add(one.text) {
+            section.problem_at(one.line, "cors_origins", message);
+        }
+    }
+    if section.has("cors_origins") && !section.has("doors") {
+        section.problem("cors_origins", "means nothing without doors");
+    }
+    doors
 }
 
 /// `[store]`, and whether it names the path.

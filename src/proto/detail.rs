@@ -73,6 +73,12 @@ pub fn field_invalid(violations: &[Violation]) -> Status {
     Status::with_error_details(Code::InvalidArgument, cut(summary(violations), MAX_MESSAGE_BYTES), details)
 }
 
+/// The answer to a request of too many bytes.
+pub fn too_large() -> Status {
+    let details = ErrorDetails::with_error_info("REQUEST_TOO_LARGE", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::ResourceExhausted, "the request is over the size limit", details)
+}
+
 /// The answer to bytes that are no message of the expected type.
 pub fn undecodable(error: &DecodeError) -> Status {
     let text = error.to_string();

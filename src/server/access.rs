@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -25,7 +24,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn start(request: &Request<Incoming>, records: &Records) -> Self {
+    pub(super) fn start<B>(request: &Request<B>, records: &Records) -> Self {
         let method = records.metrics.rpc().method(request.uri().path());
         method.started();
         let scope = records.tracer.scope(request.headers());

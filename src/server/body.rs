@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::access::Record;
-use super::budget::{Budget, Part, Share};
+use super::budget::{Budget, Exhausted, Part, Rest};
 use super::deadline::Deadline;
 use super::messages::Messages;
 use super::stall::HandedOut;
@@ -29,24 +29,19 @@ pub(crate) struct GateBody {
     end: CancellationToken,
     /// Set up at the first wait, which a unary reply never comes to.
     alarms: Option<Pin<Box<Alarms>>>,
-    /// How many frames were handed out.
-    frames: u32,
+    /// Whether anything was handed out.
+    begun: bool,
     handed_out: HandedOut,
-    /// What is left of a frame that is handed out in parts.
-    rest: Bytes,
-    /// What that counts for.
-    share: Option<Share>,
+    /// What is left of a message that is handed out in parts.
+    rest: Rest,
     /// What the replies on this connection may hold; none for one that is all headers.
     budget: Option<Budget>,
     messages: Messages,
     record: Record,
 }
 
-/// The most that is handed out at once: what the reader has not taken of a reply stays here, where it can be
-/// taken back, and not in the connection's buffers.
-const LARGEST_PART: usize = 16 * 1024;
-
-type Polled = Poll<Option<Result<Frame<Part>, Status>>>;
+/// What comes of asking for the next frame.
+pub(super) type Polled = Poll<Option<Result<Frame<Part>, Status>>>;
 
 struct Alarms {
     deadline: Option<Pin<Box<Sleep>>>,
@@ -75,10 +70,9 @@ impl GateBody {
             deadline: None,
             end: CancellationToken::new(),
             alarms: None,
-            frames: 0,
+            begun: false,
             handed_out: HandedOut::of_this_stream(),
-            rest: Bytes::new(),
-            share: None,
+            rest: Rest::default(),
             budget: None,
             messages: Messages::default(),
             record,
@@ -87,28 +81,23 @@ impl GateBody {
 
     /// Hands a frame out: from now on it is the reader's turn.
     fn hand_out(&mut self, frame: Frame<Part>) -> Polled {
-        self.frames = self.frames.wrapping_add(1);
-        self.handed_out.frame(self.frames);
+        self.begun = true;
+        self.handed_out.frame();
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn hand_out_rest(&mut self) -> Polled {
-        let part = self.rest.split_to(self.rest.len().min(LARGEST_PART));
-        let share = self.rest.is_empty().then(|| self.share.take()).flatten();
-        self.hand_out(Frame::data(Part::new(part, share)))
+        let part = self.rest.split_part();
+        self.hand_out(Frame::data(part))
     }
 
     /// Hands a message out, if the connection's other replies leave room for it.
     fn hand_out_message(&mut self, data: Bytes) -> Polled {
-        if let Some(budget) = &self.budget {
-            let mut share = budget.begin();
-            if share.take(data.len()).is_err() {
-                return self.cut(&status::replies_full());
-            }
-            self.share = Some(share);
-        }
         self.record.method().sent(self.messages.pass(&data));
-        self.rest = data;
+        match Rest::new(data, self.budget.as_ref()) {
+            Ok(rest) => self.rest = rest,
+            Err(Exhausted) => return self.cut(&status::replies_full()),
+        }
         self.hand_out_rest()
     }
 
@@ -171,7 +160,7 @@ impl Body for GateBody {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
                     // Only a stream has a second one.
-                    if let Some(status) = (this.frames > 0).then(|| this.is_over()).flatten() {
+                    if let Some(status) = this.begun.then(|| this.is_over()).flatten() {
                         return this.cut(&status);
                     }
                     this.hand_out_message(data)
@@ -199,7 +188,7 @@ impl Body for GateBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
-            Some(inner) if self.frames == 0 => inner.size_hint(),
+            Some(inner) if !self.begun => inner.size_hint(),
             Some(_) => SizeHint::new(),
             None => SizeHint::with_exact(self.rest.len() as u64),
         }

@@ -90,6 +90,43 @@ impl Part {
     }
 }
 
+/// The most that is handed out at once: what the reader has not taken of a reply stays where it can be taken back,
+/// and not in the connection's buffers.
+const LARGEST_PART: usize = 16 * 1024;
+
+/// What is left of a message that is handed out in parts.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    bytes: Bytes,
+    share: Option<Share>,
+}
+
+impl Rest {
+    /// A whole message, if the connection's other replies leave room for it.
+    pub(super) fn new(bytes: Bytes, budget: Option<&Budget>) -> Result<Self, Exhausted> {
+        let mut share = budget.map(Budget::begin);
+        if let Some(share) = &mut share {
+            share.take(bytes.len())?;
+        }
+        Ok(Self { bytes, share })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The next part; the last one takes the share along.
+    pub(super) fn split_part(&mut self) -> Part {
+        let part = self.bytes.split_to(self.bytes.len().min(LARGEST_PART));
+        let share = self.bytes.is_empty().then(|| self.share.take()).flatten();
+        Part::new(part, share)
+    }
+}
+
 impl Buf for Part {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
@@ -101,6 +138,10 @@ impl Buf for Part {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.bytes.copy_to_bytes(length)
     }
 }
 

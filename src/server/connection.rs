@@ -1,23 +1,30 @@
 //! One connection, from its first byte to its last.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
 
+use super::entry::Entry;
 use super::gate::Gate;
 use super::socket::{Io, Socket};
 use super::stall::StreamExecutor;
 use super::{Options, Service, handshake, jitter};
+use crate::doors::Doors;
 use crate::tls::Tls;
+
+/// hyper takes no smaller one for HTTP/1.1.
+const SMALLEST_BUFFER: usize = 8192;
 
 /// What serves every connection.
 pub(super) struct Connector<S> {
     gate: Gate<S>,
-    http: http2::Builder<StreamExecutor>,
+    doors: Option<Arc<Doors>>,
+    http: auto::Builder<StreamExecutor>,
     tls: Option<Tls>,
     preface_timeout: Duration,
     write_timeout: Duration,
@@ -27,12 +34,16 @@ pub(super) struct Connector<S> {
     drain: CancellationToken,
 }
 
-type Connection<S> = http2::Connection<TokioIo<Socket>, Gate<S>, StreamExecutor>;
+type Connection<'a, S> = auto::Connection<'a, TokioIo<Socket>, Entry<S>, StreamExecutor>;
+
+/// What goes wrong on a connection.
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S: Service> Connector<S> {
     pub(super) fn new(gate: Gate<S>, options: &Options, drain: CancellationToken) -> Self {
-        let mut http = http2::Builder::new(StreamExecutor::new(options.stall_timeout));
-        http.timer(TokioTimer::new())
+        let mut http = auto::Builder::new(StreamExecutor::new(options.stall_timeout));
+        http.http2()
+            .timer(TokioTimer::new())
             .max_concurrent_streams(options.max_concurrent_streams)
             .max_header_list_size(options.max_header_list_size)
             .max_send_buf_size(options.max_send_buffer)
@@ -41,8 +52,18 @@ impl<S: Service> Connector<S> {
             .keep_alive_interval(options.ping_interval)
             .keep_alive_timeout(options.ping_timeout)
             .auto_date_header(false);
+        if options.doors.is_some() {
+            let longest_head = usize::try_from(options.max_header_list_size).unwrap_or(usize::MAX);
+            http.http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(options.preface_timeout)
+                .max_buf_size(longest_head.max(SMALLEST_BUFFER));
+        } else {
+            http = http.http2_only();
+        }
         Self {
             gate,
+            doors: options.doors.clone(),
             http,
             tls: options.tls.clone(),
             preface_timeout: options.preface_timeout,
@@ -63,7 +84,8 @@ impl<S: Service> Connector<S> {
         let Some((io, peer)) = shaken else { return };
         let (socket, opened) = Socket::new(io, self.preface_timeout, self.write_timeout);
         let (gate, end_streams) = self.gate.for_connection(peer);
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), gate));
+        let entry = Entry::new(gate, self.doors.clone());
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), entry));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.drain.cancelled() => {
@@ -86,12 +108,12 @@ impl<S: Service> Connector<S> {
         self.max_age - jitter::up_to(self.max_age / 10)
     }
 
-    /// Sends the client elsewhere: GOAWAY, then a status on every open stream, then time for what is left.
+    /// Sends the client elsewhere: GOAWAY, or no further request, then a status on every open stream, then time for what is left.
     async fn rotate(
         &self,
-        mut connection: Pin<&mut Connection<S>>,
+        mut connection: Pin<&mut Connection<'_, S>>,
         end_streams: &CancellationToken,
-    ) -> hyper::Result<()> {
+    ) -> Result<(), Error> {
         connection.as_mut().graceful_shutdown();
         end_streams.cancel();
         match tokio::time::timeout(self.rotation_grace, connection).await {

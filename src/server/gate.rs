@@ -1,15 +1,12 @@
 //! What stands around every call: admission, deadline, panics, the log line.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tower::ServiceExt as _;
@@ -18,9 +15,10 @@ use super::access::Record;
 use super::body::GateBody;
 use super::budget::Budgets;
 use super::deadline::Deadline;
-use super::messages::RequestBody;
+use super::messages::{Metered, RequestBody};
 use super::{Records, Service, deadline, status};
 use crate::auth::{Auth, Caller, Peer};
+use crate::doors::{Inbound, Refused};
 use crate::tasks::{Lifecycle, Phase, panic_message};
 use crate::trace;
 
@@ -38,7 +36,7 @@ pub(super) struct Gate<S> {
     /// Ends streams, and calls that wait for something to happen.
     end_streams: CancellationToken,
     /// What this connection's requests and replies may hold.
-    budgets: Budgets,
+    pub(super) budgets: Budgets,
     records: Records,
 }
 
@@ -67,20 +65,10 @@ impl<S: Service> Gate<S> {
     }
 }
 
-impl<S: Service> hyper::service::Service<Request<Incoming>> for Gate<S> {
-    type Response = Response<GateBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let gate = self.clone();
-        Box::pin(async move { Ok(answer(gate, request).await) })
-    }
-}
-
-async fn answer<S: Service>(
+/// Answers a call, whichever way it came.
+pub(super) async fn answer<S: Service>(
     Gate { service, lifecycle, auth, peer, end_streams, budgets, records }: Gate<S>,
-    mut request: Request<Incoming>,
+    mut request: Request<Inbound<Metered>>,
 ) -> Response<GateBody> {
     let mut record = Record::start(&request, &records);
     if let Err(refusal) = admit(&lifecycle, request.uri().path()) {
@@ -107,11 +95,14 @@ async fn answer<S: Service>(
         Err(_) if uri.path().starts_with(HEALTH) => {}
         Err(refusal) => return refuse(refusal, record),
     }
+    if let Some(Refused(refusal)) = request.extensions_mut().remove() {
+        return refuse(refusal, record);
+    }
     // What it says is known by now, and is nobody else's business.
     request.headers_mut().remove(AUTHORIZATION);
 
     let method = Arc::clone(record.method());
-    let request = request.map(|body| RequestBody::new(body, method, budgets.requests.begin()));
+    let request = request.map(|body| RequestBody::new(body, method));
     let call = trace::within(Arc::clone(record.scope()), async move { service.oneshot(request).await });
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let answered = tokio::select! {

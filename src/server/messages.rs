@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::budget::Share;
 use super::status;
+use crate::doors::Inbound;
 use crate::metrics::Method;
 
 /// A flag and the message's length come before each message.
@@ -54,18 +55,56 @@ impl Messages {
     }
 }
 
-/// A request's body, whose messages and bytes are counted.
+/// A request's body as it comes in, whose bytes are counted.
 #[derive(Debug)]
-pub struct RequestBody {
+pub(super) struct Metered {
     inner: Incoming,
-    messages: Messages,
-    method: Arc<Method>,
     held: Share,
 }
 
+impl Metered {
+    pub(super) fn new(inner: Incoming, held: Share) -> Self {
+        Self { inner, held }
+    }
+}
+
+impl Body for Metered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.held.take(data.len()).map_err(|_| status::requests_full())?;
+        }
+        polled.map_err(|error| Status::from_error(error.into()))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A request's body as the service gets it, whose messages are counted.
+#[derive(Debug)]
+pub struct RequestBody {
+    inner: Inbound<Metered>,
+    messages: Messages,
+    method: Arc<Method>,
+}
+
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, method: Arc<Method>, held: Share) -> Self {
-        Self { inner, messages: Messages::default(), method, held }
+    pub(super) fn new(inner: Inbound<Metered>, method: Arc<Method>) -> Self {
+        Self { inner, messages: Messages::default(), method }
     }
 }
 
@@ -83,9 +122,8 @@ impl Body for RequestBody {
             && let Some(data) = frame.data_ref()
         {
             this.method.received(this.messages.pass(data));
-            this.held.take(data.len()).map_err(|_| status::requests_full())?;
         }
-        polled.map_err(|error| Status::from_error(error.into()))
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,7 +19,7 @@ tokio::task_local! {
     static HANDED_OUT: HandedOut;
 }
 
-/// How many frames a body has handed out, 0 while it has none to hand out: then it is not the reader's turn.
+/// How many frames a body has handed out, and in the lowest bit whether it is the reader's turn to take one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HandedOut(Arc<AtomicU32>);
 
@@ -30,17 +30,20 @@ impl HandedOut {
     }
 
     /// A frame is the reader's to take.
-    pub(super) fn frame(&self, count: u32) {
-        self.0.store(count.max(1), Ordering::Relaxed);
+    pub(super) fn frame(&self) {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store((before | 1).wrapping_add(2), Ordering::Relaxed);
     }
 
     /// The reader has taken everything.
     pub(super) fn nothing(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.fetch_and(!1, Ordering::Relaxed);
     }
 
-    fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+    /// How many were handed out, where the reader has not taken the last one.
+    fn untaken(&self) -> Option<u32> {
+        let now = self.0.load(Ordering::Relaxed);
+        (now & 1 == 1).then_some(now)
     }
 }
 
@@ -74,9 +77,9 @@ async fn supervise(stream: impl Future<Output = ()>, longest: Duration) {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match handed_out.now() {
-            0 => alarm = None,
-            now => {
+        match handed_out.untaken() {
+            None => alarm = None,
+            Some(now) => {
                 let (at, timer) = alarm.get_or_insert_with(|| (now, Box::pin(tokio::time::sleep(longest))));
                 if *at != now {
                     *at = now;
@@ -109,12 +112,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_waits_for_its_reader_is_ended_and_one_that_has_nothing_to_say_is_not() {
         let stalled = async {
-            HandedOut::of_this_stream().frame(1);
+            HandedOut::of_this_stream().frame();
             std::future::pending().await
         };
         assert_eq!(ended_after(stalled).await, 10 * SECOND);
         let idle = async {
-            HandedOut::of_this_stream().frame(1);
+            HandedOut::of_this_stream().frame();
             HandedOut::of_this_stream().nothing();
             tokio::time::sleep(100 * SECOND).await;
         };
@@ -124,8 +127,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_that_takes_something_is_left_alone() {
         let slow = async {
-            for count in 1..=10 {
-                HandedOut::of_this_stream().frame(count);
+            for _ in 0..10 {
+                HandedOut::of_this_stream().frame();
                 tokio::time::sleep(9 * SECOND).await;
             }
         };

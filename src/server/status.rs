@@ -9,8 +9,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::deadline::{self, Deadline};
 use crate::auth::{Exceeded, Refusal};
+use crate::proto::detail::{self, DOMAIN};
 
-const DOMAIN: &str = "testgate.dev";
 const GRPC_STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -69,9 +69,7 @@ pub(super) fn complete(headers: &mut HeaderMap) -> Option<Code> {
     }
     let said = Status::from_header_map(headers)?;
     let status = match code {
-        Code::OutOfRange if said.message().contains("message length too large") => {
-            with_reason(Code::ResourceExhausted, "the request is over the size limit", "REQUEST_TOO_LARGE")
-        }
+        Code::OutOfRange if said.message().contains("message length too large") => detail::too_large(),
         Code::InvalidArgument => with_reason(code, said.message(), "FIELD_INVALID"),
         _ => return Some(code),
     };

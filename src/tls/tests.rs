@@ -63,7 +63,7 @@ fn look(tls: &Tls) {
 #[test]
 fn a_pair_counts_when_both_halves_are_there() {
     let folder = Folder::new();
-    let tls = Tls::new(&folder.config(), Clock::system()).unwrap();
+    let tls = Tls::new(&folder.config(), false, Clock::system()).unwrap();
     let (certificate, key) = pair("gateway", 2041);
     folder.write("tls.crt", &certificate);
     look(&tls);
@@ -76,7 +76,7 @@ fn a_pair_counts_when_both_halves_are_there() {
 #[test]
 fn what_is_no_good_leaves_the_last_pair_in_force() {
     let folder = Folder::new();
-    let tls = Tls::new(&folder.config(), Clock::system()).unwrap();
+    let tls = Tls::new(&folder.config(), false, Clock::system()).unwrap();
     let good = folder.config();
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
     let (certificate, key, clients) =
@@ -105,16 +105,16 @@ fn a_start_with_files_that_do_not_fit_names_them_and_no_secret() {
     let folder = Folder::new();
     let key = std::fs::read_to_string(folder.path("tls.key")).unwrap();
     folder.write("tls.key", &key.replace("PRIVATE", "PUBLIC"));
-    let error = Tls::new(&folder.config(), Clock::system()).unwrap_err().to_string();
+    let error = Tls::new(&folder.config(), false, Clock::system()).unwrap_err().to_string();
     assert!(error.contains("tls.key") && error.contains("no private key"), "{error}");
     let secret = key.lines().nth(1).unwrap();
     assert!(!error.contains(secret));
 
     folder.write("tls.key", &pair("other", 2040).1);
-    let error = Tls::new(&folder.config(), Clock::system()).unwrap_err().to_string();
+    let error = Tls::new(&folder.config(), false, Clock::system()).unwrap_err().to_string();
     assert!(error.contains("make no pair"), "{error}");
     std::fs::remove_file(folder.path("tls.crt")).unwrap();
-    let error = Tls::new(&folder.config(), Clock::system()).unwrap_err().to_string();
+    let error = Tls::new(&folder.config(), false, Clock::system()).unwrap_err().to_string();
     assert!(error.contains("tls.crt"), "{error}");
 }
 
@@ -131,7 +131,7 @@ fn a_folder_that_is_swapped_as_a_whole_is_seen() {
     std::os::unix::fs::symlink("one", folder.path("..data")).unwrap();
     let config =
         TlsConfig { cert_file: at("..data", "tls.crt"), key_file: at("..data", "tls.key"), clients: None };
-    let tls = Tls::new(&config, Clock::system()).unwrap();
+    let tls = Tls::new(&config, false, Clock::system()).unwrap();
     assert_eq!(year_of_end(&tls), 2041);
     std::os::unix::fs::symlink("two", folder.path("..next")).unwrap();
     std::fs::rename(folder.path("..next"), folder.path("..data")).unwrap();

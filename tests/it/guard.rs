@@ -68,23 +68,33 @@ impl Files {
 
     /// A configuration whose relative paths lead here.
     pub fn config(&self, text: &str) -> Config {
+        self.config_in(text, |_| None)
+    }
+
+    /// The same in an environment.
+    pub fn config_in(&self, text: &str, env: fn(&str) -> Option<String>) -> Config {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"off\"\n[store]\npath = \":memory:\"\n{text}"
         );
-        Config::parse(&text, self.0.path(), &Overrides::default(), &|_| None)
+        Config::parse(&text, self.0.path(), &Overrides::default(), &env)
             .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
     }
 }
 
 impl Guarded {
     pub async fn start(files: Files, text: &str) -> Self {
+        Self::start_in(files, text, |_| None).await
+    }
+
+    /// The same in an environment.
+    pub async fn start_in(files: Files, text: &str, env: fn(&str) -> Option<String>) -> Self {
         let options = SandboxOptions { clock_scale: 1.0, free_ports: true };
         let sandbox = Arc::new(start_sandbox(&options).await.unwrap());
         for upstream in ["connect", "lex"] {
             let command = serde_json::json!({"command": "rate_limit", "enabled": false});
             sandbox.control(upstream, &command).unwrap();
         }
-        let mut config = files.config(text);
+        let mut config = files.config_in(text, env);
         config.backends = sandbox_backends(&sandbox).unwrap();
         config.backends.iter_mut().for_each(hurry);
         let gateway = Gateway::start(config, None, Clock::system()).await.unwrap();

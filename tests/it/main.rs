@@ -13,6 +13,7 @@ mod cli;
 mod conformance;
 mod crowded;
 mod deadline;
+mod doors;
 mod flow;
 mod grpcurl;
 mod guard;

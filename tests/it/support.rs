@@ -33,11 +33,13 @@ pub struct Setup {
     pub store: Option<PathBuf>,
     /// Changes the backends' settings.
     pub adjust: fn(&mut Vec<BackendConfig>),
+    /// The gateway's environment.
+    pub env: fn(&str) -> Option<String>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { clock_scale: 1.0, store: None, adjust: |_| {} }
+        Self { clock_scale: 1.0, store: None, adjust: |_| {}, env: |_| None }
     }
 }
 
@@ -91,7 +93,7 @@ impl World {
             store: setup.store.map(|path| path.display().to_string()),
             ..Overrides::default()
         };
-        let config = Config::without_file(backends, &flags, &|_| None).unwrap();
+        let config = Config::without_file(backends, &flags, &setup.env).unwrap();
         let skew = Skew::default();
         let gateway = Gateway::start(config, None, skew.clock()).await.unwrap();
         let client = connect(&gateway.addresses()[0].to_string()).await;

@@ -1,0 +1,88 @@
+//! Where a connection's requests come in: through a door where one is open, then to the gate.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+
+use http::{Request, Response};
+use http_body::{Body, SizeHint};
+use hyper::body::Incoming;
+use tonic::Status;
+
+use super::Service;
+use super::body::{GateBody, Polled};
+use super::budget::Part;
+use super::gate::{self, Gate};
+use super::messages::Metered;
+use super::parts::Parts;
+use crate::doors::{Doors, Inbound, Outbound};
+
+/// The gate of one connection, with the doors in front of it.
+pub(super) struct Entry<S> {
+    gate: Gate<S>,
+    doors: Option<Arc<Doors>>,
+}
+
+/// A reply's body.
+pub(crate) enum Reply {
+    Plain(GateBody),
+    Translated(Parts),
+}
+
+impl<S> Entry<S> {
+    pub(super) fn new(gate: Gate<S>, doors: Option<Arc<Doors>>) -> Self {
+        Self { gate, doors }
+    }
+}
+
+impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
+    type Response = Response<Reply>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let gate = self.gate.clone();
+        let request = request.map(|body| Metered::new(body, gate.budgets.requests.begin()));
+        let Some(doors) = self.doors.clone() else {
+            return Box::pin(async move {
+                Ok(gate::answer(gate, request.map(Inbound::Plain)).await.map(Reply::Plain))
+            });
+        };
+        Box::pin(async move {
+            let budget = gate.budgets.replies.clone();
+            let service = |request| gate::answer(gate.clone(), request);
+            Ok(doors.call(request, service).await.map(|body| match body {
+                Outbound::Plain(body) => Reply::Plain(body),
+                Outbound::Translated(body) => Reply::Translated(Parts::new(body, budget)),
+            }))
+        })
+    }
+}
+
+impl Body for Reply {
+    type Data = Part;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match &mut *self {
+            Self::Plain(body) => Pin::new(body).poll_frame(cx),
+            Self::Translated(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Plain(body) => body.is_end_stream(),
+            Self::Translated(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Plain(body) => body.size_hint(),
+            Self::Translated(body) => body.size_hint(),
+        }
+    }
+}
