@@ -34,6 +34,28 @@ struct StoredRecord {
     stop: Option<StoredStop>,
 }
 
+/// As much of a [`StoredRecord`] as says what leads to it; the rest is skipped.
+#[derive(Clone, PartialEq, Message)]
+struct StoredHead {
+    #[prost(message, optional, tag = "1")]
+    execution: Option<ExecutionHead>,
+    #[prost(bool, tag = "5")]
+    followed: bool,
+    #[prost(uint64, tag = "6")]
+    position: u64,
+    #[prost(int64, optional, tag = "7")]
+    done_at: Option<i64>,
+}
+
+/// As much of an execution.
+#[derive(Clone, PartialEq, Message)]
+struct ExecutionHead {
+    #[prost(string, tag = "14")]
+    upstream_id: String,
+    #[prost(string, tag = "22")]
+    request_id: String,
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct StoredStop {
     #[prost(string, tag = "1")]
@@ -151,6 +173,39 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<(Record, Option<i64>), Nonse
             .transpose()?,
     };
     Ok((record, done_at))
+}
+
+/// What a change needs to know of the record that it overwrites.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Head {
+    pub(super) followed: bool,
+    pub(super) position: u64,
+    /// When it was first stored as done.
+    pub(super) done_at: Option<i64>,
+    pub(super) started_here: bool,
+    pub(super) upstream_id: String,
+}
+
+impl Head {
+    /// That of a record which is about to be stored.
+    pub(super) fn of(record: &Record, done_at: Option<i64>) -> Self {
+        Self {
+            followed: record.followed,
+            position: record.position,
+            done_at,
+            started_here: record.was_started_here(),
+            upstream_id: record.execution.upstream_id.clone(),
+        }
+    }
+}
+
+/// The head of a stored record, for a fraction of what all of it would cost.
+pub(super) fn decode_head(name: &ExecutionName, bytes: &[u8]) -> Result<Head, Nonsense> {
+    let StoredHead { execution, followed, position, done_at } =
+        StoredHead::decode(bytes).map_err(|error| error.to_string())?;
+    let ExecutionHead { upstream_id, request_id } = execution.ok_or("a record without its execution")?;
+    let started_here = name.execution.is_minted() || !request_id.is_empty();
+    Ok(Head { followed, position, done_at, started_here, upstream_id })
 }
 
 /// A start's bytes.

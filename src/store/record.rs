@@ -49,12 +49,15 @@ impl Record {
 
     /// The name that upstream's id would have, where a start here owns that id.
     pub(super) fn claim(&self) -> Option<ExecutionName> {
-        if !self.was_started_here() {
-            return None;
-        }
-        let id = crate::model::ExecutionId::new(&self.execution.upstream_id).ok()?;
-        Some(self.execution.name.test_name().execution(id))
+        let started_here = self.was_started_here();
+        started_here.then(|| claim_of(&self.execution.name, &self.execution.upstream_id)).flatten()
     }
+}
+
+/// The name that an id of upstream's would have beside an execution's.
+pub(super) fn claim_of(name: &ExecutionName, upstream_id: &str) -> Option<ExecutionName> {
+    let id = crate::model::ExecutionId::new(upstream_id).ok()?;
+    Some(name.test_name().execution(id))
 }
 
 /// How long it is remembered what changed, for streams that resume.

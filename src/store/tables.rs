@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::persist::{Nonsense, decode_record, decode_start, encode_record, encode_start, micros, moment};
-use super::record::{ChangeRow, Changes, Record, StartKey, StartOutcome, StartRecord, Swept, TOMBSTONES};
+use super::persist::{
+    Head, Nonsense, decode_head, decode_record, decode_start, encode_record, encode_start, micros, moment,
+};
+use super::record::{
+    ChangeRow, Changes, Record, StartKey, StartOutcome, StartRecord, Swept, TOMBSTONES, claim_of,
+};
 use crate::model::{ExecutionName, Timestamp};
 
 /// The newest format that is known here.
@@ -210,52 +214,80 @@ impl<'txn> Writer<'txn> {
         })
     }
 
-    /// Writes a record and everything that leads to it.
+    /// Writes a record and everything that leads to it, as far as that is not there already.
     pub(super) fn put(&mut self, record: &Record, now: Timestamp) -> Result<(), redb::Error> {
-        let name = record.execution.name.to_string();
-        let known = self.remove_indexes(&name)?;
-        if let Some(known) = &known {
+        let name = &record.execution.name;
+        let key = name.to_string();
+        let known = self.head(name, &key)?;
+        let known_done = known.as_ref().and_then(|known| known.done_at);
+        let done_at = record.execution.is_done().then(|| known_done.unwrap_or_else(|| micros(now)));
+        let head = Head::of(record, done_at);
+        if let Some(known) = &known
+            && known.position != head.position
+        {
             self.changes.remove(known.position)?;
         }
-        if record.position > 0 {
-            self.changes.insert(record.position, (micros(now), name.as_str()))?;
+        if head.position > 0 {
+            self.changes.insert(head.position, (micros(now), key.as_str()))?;
         }
-        let known_done = known.and_then(|known| known.done_at);
-        let done_at = record.execution.is_done().then(|| known_done.unwrap_or_else(|| micros(now)));
-        self.executions.insert(name.as_str(), encode_record(record, done_at).as_slice())?;
-        match done_at {
-            Some(done_at) => {
-                self.done.insert((record.was_started_here(), done_at, name.as_str()), ())?;
-            }
-            None => {
-                self.unfinished.insert(name.as_str(), ())?;
-            }
-        }
-        if let Some(claim) = record.claim() {
-            self.claims.insert(claim.to_string().as_str(), name.as_str())?;
-        }
+        self.link(name, &key, known.as_ref(), Some(&head))?;
+        self.executions.insert(key.as_str(), encode_record(record, done_at).as_slice())?;
         Ok(())
     }
 
-    /// Removes what leads to a record, but for its change. Returns what it was, if it was known at all.
-    fn remove_indexes(&mut self, name: &str) -> Result<Option<Known>, redb::Error> {
-        // A record that can't be read is overwritten like one that isn't there, lest it stops every write.
-        let known = self.executions.get(name)?.and_then(|bytes| decode_record(bytes.value()).ok());
-        let Some((record, done_at)) = known else { return Ok(None) };
-        match done_at {
-            Some(done_at) => {
-                self.done.remove((record.was_started_here(), done_at, name))?;
+    /// Deletes a record and what leads to it, but for its change.
+    fn delete(&mut self, name: &ExecutionName) -> Result<(), redb::Error> {
+        let key = name.to_string();
+        let known = self.head(name, &key)?;
+        self.link(name, &key, known.as_ref(), None)?;
+        self.executions.remove(key.as_str())?;
+        Ok(())
+    }
+
+    /// The head of a record. One that can't be read is like one that isn't there, lest it stops every write.
+    fn head(&self, name: &ExecutionName, key: &str) -> Result<Option<Head>, redb::Error> {
+        Ok(self.executions.get(key)?.and_then(|bytes| decode_head(name, bytes.value()).ok()))
+    }
+
+    /// Has the indexes lead to a record where they led to an earlier one of its name.
+    fn link(
+        &mut self,
+        name: &ExecutionName,
+        key: &str,
+        from: Option<&Head>,
+        to: Option<&Head>,
+    ) -> Result<(), redb::Error> {
+        let place = |head: &Head| (head.done_at, head.done_at.is_some() && head.started_here);
+        let (old, new) = (from.map(place), to.map(place));
+        if old != new {
+            match old {
+                Some((Some(done_at), started_here)) => {
+                    drop(self.done.remove((started_here, done_at, key))?)
+                }
+                Some((None, _)) => drop(self.unfinished.remove(key)?),
+                None => {}
             }
-            None => {
-                self.unfinished.remove(name)?;
+            match new {
+                Some((Some(done_at), started_here)) => {
+                    self.done.insert((started_here, done_at, key), ())?;
+                }
+                Some((None, _)) => drop(self.unfinished.insert(key, ())?),
+                None => {}
             }
         }
-        if let Some(claim) = record.claim().map(|claim| claim.to_string())
-            && self.claims.get(claim.as_str())?.is_some_and(|owner| owner.value() == name)
-        {
-            self.claims.remove(claim.as_str())?;
+        let claimed = |head: &Head| head.started_here.then(|| claim_of(name, &head.upstream_id)).flatten();
+        let (old, new) = (from.and_then(claimed), to.and_then(claimed));
+        if old != new {
+            if let Some(old) = old.map(|claim| claim.to_string())
+                && self.claims.get(old.as_str())?.is_some_and(|owner| owner.value() == key)
+            {
+                self.claims.remove(old.as_str())?;
+            }
+            if let Some(new) = new {
+                self.claims.insert(new.to_string().as_str(), key)?;
+            }
         }
-        Ok(Some(Known { done_at, position: record.position }))
+        Ok(())
     }
 
     /// Writes a start.
@@ -295,10 +327,9 @@ impl<'txn> Writer<'txn> {
                 expired.push(row?.0.value().2.to_owned());
             }
             swept.more |= expired.len() == SWEEP_BATCH;
-            for name in expired {
-                self.remove_indexes(&name)?;
-                self.executions.remove(name.as_str())?;
-                swept.executions.extend(ExecutionName::parse(&name));
+            for name in expired.iter().filter_map(|name| ExecutionName::parse(name).ok()) {
+                self.delete(&name)?;
+                swept.executions.push(name);
             }
         }
         let mut expired = Vec::new();
@@ -331,15 +362,12 @@ impl<'txn> Writer<'txn> {
             }
             expired.push((position.value(), name.to_owned()));
         }
-        for (position, name) in &expired {
+        for (position, key) in &expired {
             self.changes.remove(position)?;
-            let known = self.executions.get(name.as_str())?;
-            let record = known.and_then(|bytes| decode_record(bytes.value()).ok()).map(|(record, _)| record);
-            if record.is_some_and(|record| {
-                record.position == *position && !record.followed && !record.execution.is_done()
-            }) {
-                self.remove_indexes(name)?;
-                self.executions.remove(name.as_str())?;
+            let Ok(name) = ExecutionName::parse(key) else { continue };
+            let moves_no_more = |head: &Head| head.position == *position && head.done_at.is_none();
+            if self.head(&name, key)?.is_some_and(|head| moves_no_more(&head) && !head.followed) {
+                self.delete(&name)?;
             }
         }
         if let Some((position, _)) = expired.last() {
@@ -347,13 +375,6 @@ impl<'txn> Writer<'txn> {
         }
         Ok(expired.len() == SWEEP_BATCH)
     }
-}
-
-/// What was known of a record before it was overwritten.
-struct Known {
-    /// Since when it was stored as done.
-    done_at: Option<i64>,
-    position: u64,
 }
 
 /// The moment so long before another, as indexes order it.
