@@ -64,6 +64,7 @@ impl Store {
 
     fn open_at_pace(source: Source, clock: Clock, pace: Pace) -> Result<Self, StoreError> {
         let path = source.path().to_owned();
+        source.check()?;
         let mut trouble = None;
         let mut database = source.database();
         if let (Err(StoreError::Io { reason, .. }), Source::File(..)) = (&database, &source) {

@@ -39,6 +39,14 @@ impl Source {
         }
     }
 
+    /// Makes sure that a file which will be refused stays as it is: opening one that was not closed repairs it.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::File(path, file) if file.is_unclosed() => identity(path, &self.shadow()?).map(drop),
+            Self::File(..) | Self::Memory => Ok(()),
+        }
+    }
+
     /// Opens the database for reading and writing.
     pub(super) fn database(&self) -> Result<Database, StoreError> {
         match self {

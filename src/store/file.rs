@@ -14,6 +14,9 @@ use super::error::StoreError;
 
 const BLOCK: u64 = 4096;
 
+/// What a database begins with. The byte after it holds flags.
+const MAGIC_BYTES: usize = 9;
+
 /// The most bytes that a file has before its creation is complete.
 const UNBORN_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -90,6 +93,13 @@ impl StoreFile {
         Ok(Self { file: Arc::new(file), writable: true, ..self.clone() })
     }
 
+    /// Whether it was not closed, so that opening it as a database repairs it, which writes.
+    pub(super) fn is_unclosed(&self) -> bool {
+        const REPAIR: u8 = 2;
+        let mut flags = [0];
+        self.file.read_exact_at(&mut flags, MAGIC_BYTES as u64).is_ok() && flags[0] & REPAIR != 0
+    }
+
     pub(super) fn len(&self) -> io::Result<u64> {
         self.file.metadata().map(|metadata| metadata.len())
     }
@@ -111,7 +121,6 @@ impl StoreFile {
 /// Empties a file whose creation was cut off. The database writes the first bytes last, once the rest is on disk,
 /// so a small file without them never held anything.
 fn discard_unborn(file: &File) -> io::Result<()> {
-    const MAGIC_BYTES: usize = 9;
     let len = file.metadata()?.len();
     let mut first = [0xff; MAGIC_BYTES];
     if len > UNBORN_BYTES || len < MAGIC_BYTES as u64 {

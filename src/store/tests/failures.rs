@@ -84,7 +84,10 @@ async fn a_torn_file_is_an_error_that_names_it_or_has_what_was_written() {
         let torn = path.with_extension(format!("torn{part}"));
         fs::write(&torn, &whole[..whole.len() * part / 16]).unwrap();
         match Store::open(Some(torn.clone()), clock()) {
-            Err(error) => assert_names_the_file(&error, &torn),
+            Err(error) => {
+                assert_names_the_file(&error, &torn);
+                assert_eq!(fs::read(&torn).unwrap(), &whole[..whole.len() * part / 16], "it stays as it is");
+            }
             Ok(store) => match store.load_unfinished() {
                 Err(error) => assert_names_the_file(&error, &torn),
                 Ok(records) => assert_eq!(records.len(), 50),
