@@ -68,18 +68,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_unread_for_too_long_is_freed_and_nothing_is_queued_any_more() {
         let (streams, subscriber) = stream();
-        subscriber.offer(&state(0), 1);
+        subscriber.offer(&state(0), 1, Instant::now());
         streams.look(Instant::now());
         tokio::time::advance(MAX_LAG).await;
         // A newer state in the same slot is no progress of the reader.
-        subscriber.offer(&state(0), 2);
+        subscriber.offer(&state(0), 2, Instant::now());
         streams.look(Instant::now());
         assert!(!subscriber.is_given_up());
         tokio::time::advance(SECOND).await;
         streams.look(Instant::now());
         assert!(subscriber.is_given_up());
-        subscriber.offer(&state(1), 3);
+        subscriber.offer(&state(1), 3, Instant::now());
         assert!(subscriber.take(|_| false).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_goes_on_is_too_slow_all_the_same_if_what_it_takes_is_too_old() {
+        let (streams, subscriber) = stream();
+        (0..9).for_each(|id| subscriber.offer(&state(id), 1, Instant::now()));
+        for _ in 0..3 {
+            streams.look(Instant::now());
+            assert!(subscriber.take(|_| false).is_some());
+            tokio::time::advance(MAX_LAG / 3).await;
+        }
+        streams.look(Instant::now());
+        assert!(!subscriber.is_given_up());
+        tokio::time::advance(SECOND).await;
+        streams.look(Instant::now());
+        assert!(subscriber.is_given_up());
     }
 
     #[tokio::test(start_paused = true)]
@@ -87,7 +103,7 @@ mod tests {
         let (streams, subscriber) = stream();
         tokio::time::advance(MAX_LAG * 2).await;
         streams.look(Instant::now());
-        subscriber.offer(&state(0), 1);
+        subscriber.offer(&state(0), 1, Instant::now());
         subscriber.ready(None).await;
         // It leaves the update where it is, as with a floor under its rate, and waits for more.
         let held_until = Instant::now() + MAX_LAG * 2;
@@ -117,6 +133,21 @@ mod tests {
         streams.look(Instant::now());
         assert!(subscriber.is_given_up());
         assert!(subscriber.take_opening().is_none(), "the snapshot is freed as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changed_during_a_long_opening_has_its_time_after_it() {
+        let (streams, subscriber) = stream();
+        subscriber.open_with(vec![state(0)]);
+        subscriber.offer(&state(1), 1, Instant::now());
+        tokio::time::advance(MAX_LAG * 2).await;
+        assert!(subscriber.take_opening().is_some());
+        tokio::time::advance(MAX_LAG).await;
+        streams.look(Instant::now());
+        assert!(!subscriber.is_given_up());
+        tokio::time::advance(SECOND).await;
+        streams.look(Instant::now());
+        assert!(subscriber.is_given_up());
     }
 
     #[test]

@@ -95,14 +95,13 @@ struct Queue {
     overflowed: bool,
     /// Until then the stream itself holds back what waits.
     held_until: Option<Instant>,
-    /// What waits first, and since when at least.
-    front: Option<(Front, Instant)>,
+    /// How much was left of the opening when that was last looked at, and since when.
+    left: Option<(usize, Instant)>,
+    /// From then on updates could be sent: the opening was over.
+    free_from: Option<Instant>,
     /// Its reader was too slow, and what waited was freed.
     given_up: bool,
 }
-
-/// What waits first: how much is left of the opening, and the number of the first slot.
-type Front = (usize, usize);
 
 impl Subscriber {
     pub(super) fn new(selection: Selection) -> Self {
@@ -130,7 +129,7 @@ impl Subscriber {
     }
 
     /// Queues a state, if it concerns the stream.
-    pub(super) fn offer(&self, execution: &Arc<Published>, position: u64) {
+    pub(super) fn offer(&self, execution: &Arc<Published>, position: u64, now: Instant) {
         let mut queue = self.lock();
         if queue.given_up {
             return;
@@ -160,7 +159,7 @@ impl Subscriber {
         } else {
             return;
         };
-        queue.slots.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
+        queue.slots.put(Update { change, execution: execution.clone(), position, coalesced: 0 }, now);
         drop(queue);
         self.ready.notify_one();
     }
@@ -188,19 +187,16 @@ impl Subscriber {
         } else {
             queue.members.remove(&execution.name);
         }
-        queue.slots.put(Update { change, execution: execution.clone(), position, coalesced: 0 });
+        let missed = Update { change, execution: execution.clone(), position, coalesced: 0 };
+        queue.slots.put(missed, Instant::now());
     }
 
     /// Queues the news that an execution does not exist after all.
     pub(super) fn remove(&self, execution: &Arc<Published>, position: u64) {
         let mut queue = self.lock();
         queue.members.remove(&execution.name);
-        queue.slots.put(Update {
-            change: Change::Removed,
-            execution: execution.clone(),
-            position,
-            coalesced: 0,
-        });
+        let news = Update { change: Change::Removed, execution: execution.clone(), position, coalesced: 0 };
+        queue.slots.put(news, Instant::now());
         drop(queue);
         self.ready.notify_one();
     }
@@ -224,8 +220,9 @@ impl Subscriber {
     pub(super) fn take_opening(&self) -> Option<Arc<Published>> {
         let mut queue = self.lock();
         let next = queue.opening.pop_front();
-        if queue.opening.is_empty() {
+        if next.is_some() && queue.opening.is_empty() {
             queue.opening = VecDeque::new();
+            queue.free_from = Some(Instant::now());
         }
         next
     }
@@ -288,23 +285,21 @@ impl Subscriber {
 }
 
 impl Queue {
-    /// Whether what waits first has waited for too long. Only looks tell, so that updates need no clock.
+    /// Whether an update has waited for too long. A long opening may take its time as long as it goes on, which only
+    /// looks tell.
     fn is_behind(&mut self, now: Instant) -> bool {
-        if self.opening.is_empty() && self.slots.is_empty() {
-            self.front = None;
-            return false;
-        }
-        let front = (self.opening.len(), self.slots.first());
-        match self.front {
-            Some((known, since)) if known == front => {
-                let since = self.held_until.map_or(since, |held_until| since.max(held_until));
-                now.duration_since(since) > MAX_LAG
-            }
-            _ => {
-                self.front = Some((front, now));
-                false
-            }
-        }
+        let since = if self.opening.is_empty() {
+            // What was held back, or could not be sent before the opening, has its time afterwards.
+            self.slots.oldest().map(|queued_at| {
+                [self.held_until, self.free_from].into_iter().flatten().fold(queued_at, Instant::max)
+            })
+        } else {
+            let left = self.opening.len();
+            let unchanged = self.left.filter(|(known, _)| *known == left);
+            let (_, since) = *self.left.insert(unchanged.unwrap_or((left, now)));
+            Some(since)
+        };
+        since.is_some_and(|since| now.duration_since(since) > MAX_LAG)
     }
 
     /// What was expected of an execution is there, or will be something else.

@@ -299,10 +299,10 @@ impl Table {
         self.changes.remove(&entry.shown_at);
         self.changes.insert(position, (name.clone(), self.clock.now()));
         entry.shown_at = position;
-        let state = Published::new(entry.record.execution.clone());
+        let (state, now) = (Published::new(entry.record.execution.clone()), Instant::now());
         entry.published.send_replace(state.clone());
         for subscriber in entry.subscribers.iter().chain(&self.parents) {
-            subscriber.offer(&state, position);
+            subscriber.offer(&state, position, now);
         }
         Some(state)
     }

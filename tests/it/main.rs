@@ -42,6 +42,7 @@ mod revoke;
 mod rig;
 mod rotation;
 mod secrets;
+mod selection;
 mod service_manager;
 mod shutdown;
 mod slow_readers;

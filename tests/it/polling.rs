@@ -13,6 +13,8 @@ use tonic_types::StatusExt as _;
 use crate::rig::{Stream, hurried, hurry, id_of, quick, shown, start_elsewhere, unthrottled, watching};
 use crate::support::{Setup, World, state, told, verdict};
 
+const LIST_RUNS: &str = "ListPipelineStatus";
+const GET_RUN: &str = "GetPipelineStatus";
 const SUMMARY: &str = "GetTestCaseExecutionSummary";
 const LIST: &str = "ListTestCaseExecutions";
 const NOW: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 0, nanos: 0 });
@@ -132,6 +134,36 @@ async fn many_who_watch_many_executions_cost_list_calls_only() {
     for single in ["DescribeTestExecution", "ListTestExecutionResultItems"] {
         assert_eq!(world.calls("lex", single), 0, "{single}");
     }
+}
+
+#[tokio::test]
+async fn runs_of_one_pipeline_are_kept_fresh_by_its_list() {
+    let world = quick(1.0).await;
+    let test = world.test("quality", "Orders, critical").await.name;
+    let (_, pipeline) = test.split_once("/tests/pipeline-").unwrap();
+    let begin = || {
+        let start = json!({"do": "start_run", "pipeline": pipeline, "hangs": true});
+        let started = world.control("openmetadata", start);
+        format!("{test}/executions/{}", started["run"].as_str().unwrap())
+    };
+    let names: Vec<_> = (0..4).map(|_| begin()).collect();
+    let request = WatchExecutionsRequest { heartbeat_interval: SECOND, ..watching(&names) };
+    let mut stream = Stream::open(&world, request).await.unwrap();
+    assert_eq!(stream.opening().await.0.len(), names.len());
+    let listed_again = async |stream: &mut Stream| {
+        let before = world.calls("openmetadata", LIST_RUNS);
+        while world.calls("openmetadata", LIST_RUNS) < before + 3 {
+            stream.beat().await;
+        }
+    };
+    listed_again(&mut stream).await;
+    let reads = world.calls("openmetadata", GET_RUN);
+    listed_again(&mut stream).await;
+    assert_eq!(world.calls("openmetadata", GET_RUN), reads, "the list says enough");
+    let finish = json!({"do": "finish_run", "run": id_of(&names[2]), "state": "success"});
+    world.control("openmetadata", finish);
+    let settling = stream.until(|update| shown(update).name == names[2]).await.execution.unwrap();
+    assert!(matches!(state(&settling), State::Settling | State::Completed), "{settling:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use tokio::time::Instant;
+
 use super::Update;
 use crate::model::ExecutionName;
 
@@ -30,11 +32,13 @@ struct Slot {
     update: Update,
     /// No slot from here on stands for a change before this place.
     since: u64,
+    /// When it began to wait.
+    queued_at: Instant,
 }
 
 impl Slots {
     /// Puts an update into its execution's slot, where a newer one replaces an older one.
-    pub(super) fn put(&mut self, mut update: Update) {
+    pub(super) fn put(&mut self, mut update: Update, now: Instant) {
         self.latest = self.latest.max(update.position);
         if let Some(slot) = self.find(&update.execution.name) {
             if slot.update.position < update.position {
@@ -47,7 +51,7 @@ impl Slots {
         for slot in self.waiting.iter_mut().rev().flatten().take_while(|slot| slot.since > since) {
             slot.since = since;
         }
-        self.waiting.push_back(Some(Slot { update, since }));
+        self.waiting.push_back(Some(Slot { update, since, queued_at: now }));
         self.len += 1;
         self.number_last();
     }
@@ -79,14 +83,9 @@ impl Slots {
         }
     }
 
-    /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The number of the first slot: it rises as they are taken in their turn.
-    pub(super) fn first(&self) -> usize {
-        self.first
+    /// Since when the first of them has waited. A newer state in its slot changes nothing about that.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.waiting.front()?.as_ref().map(|slot| slot.queued_at)
     }
 
     /// Whether an update of an execution waits.

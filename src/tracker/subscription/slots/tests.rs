@@ -53,7 +53,7 @@ proptest! {
             if put {
                 // Not always in order, as when a stream resumes.
                 let position = (10 + step as u64) ^ shuffled;
-                slots.put(update(execution, position));
+                slots.put(update(execution, position), Instant::now());
                 plain.put(execution, position);
             } else {
                 let found = slots.take(|update| number(update) % 7 == held);
@@ -78,10 +78,10 @@ proptest! {
 fn an_empty_stream_has_taken_all_that_came() {
     let mut slots = Slots::default();
     assert_eq!(slots.taken_up_to(0), 0);
-    slots.put(update(1, 5));
-    slots.put(update(2, 6));
+    slots.put(update(1, 5), Instant::now());
+    slots.put(update(2, 6), Instant::now());
     assert_eq!(slots.taken_up_to(0), 4);
-    slots.put(update(1, 7));
+    slots.put(update(1, 7), Instant::now());
     assert_eq!(slots.take(|_| false).unwrap().coalesced, 1);
     assert_eq!(slots.taken_up_to(0), 5);
     assert_eq!(slots.take(|_| false).unwrap().position, 6);
