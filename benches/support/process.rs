@@ -1,7 +1,10 @@
 //! A server process, and what the system says of it.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -25,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) first_reply: Duration,
     /// The CPU time that the process spent on that.
     pub(crate) first_reply_cpu: Duration,
+    /// The CPU time of each thread that it has or had.
+    threads: Mutex<HashMap<OsString, Duration>>,
 }
 
 impl Server {
@@ -47,7 +52,8 @@ impl Server {
             ensure!(status.code() == Code::Unavailable && start.elapsed() < START_WITHIN, "{status}");
         }
         let first_reply = start.elapsed();
-        let mut server = Self { child, port, first_reply, first_reply_cpu: Duration::ZERO };
+        let mut server =
+            Self { child, port, first_reply, first_reply_cpu: Duration::ZERO, threads: Mutex::default() };
         server.first_reply_cpu = server.cpu()?;
         Ok(server)
     }
@@ -59,13 +65,15 @@ impl Server {
 
     /// The CPU time of all its threads so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut sum = Duration::ZERO;
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
-            let times = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            let task = task?;
+            // One that has just ended counts as it was seen last.
+            let Ok(times) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
             let nanos = times.split_whitespace().next().context("an empty schedstat")?;
-            sum += Duration::from_nanos(nanos.parse()?);
+            threads.insert(task.file_name(), Duration::from_nanos(nanos.parse()?));
         }
-        Ok(sum)
+        Ok(threads.values().sum())
     }
 
     /// A line of `/proc/PID/status` that is a size, in bytes.

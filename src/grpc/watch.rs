@@ -113,7 +113,8 @@ impl Inner {
             watch,
             _counted: counted,
         };
-        Ok(Box::pin(stream::unfold(feed, |mut feed| async move {
+        // In a box, because it is moved with each message.
+        Ok(Box::pin(stream::unfold(Box::new(feed), |mut feed| async move {
             feed.next().await.map(|message| (message, feed))
         })))
     }
@@ -197,6 +198,7 @@ impl Feed {
                 self.alarm.as_mut().reset(wake);
             }
             tokio::select! {
+                biased;
                 () = self.watch.ready(held) => {}
                 () = &mut self.alarm => {}
                 () = &mut self.draining => return self.end(Failure::draining()),

@@ -17,16 +17,18 @@ where
     D: Deserializer<'de>,
     T: DeserializeOwned,
 {
-    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    let raw = <&RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
 /// Reads a time: a number of seconds or, as Connect's test calls give it, of milliseconds; or RFC 3339. What lies
 /// outside the years 1 to 9999 counts as absent.
 pub(crate) fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let raw = Box::<RawValue>::deserialize(deserializer)?;
-    let text = serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned());
-    Ok(read_timestamp(&text))
+    let raw = <&RawValue>::deserialize(deserializer)?.get();
+    if !raw.starts_with('"') {
+        return Ok(read_timestamp(raw));
+    }
+    Ok(serde_json::from_str::<String>(raw).ok().and_then(|text| read_timestamp(&text)))
 }
 
 /// A page's token; `""` ends a list as its absence does.
