@@ -1,5 +1,8 @@
 //! What the two simulated AWS services share: the front door, error replies, page tokens and limits.
 
+pub(crate) mod account;
+pub(crate) mod service;
+
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

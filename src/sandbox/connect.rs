@@ -29,17 +29,18 @@ mod search;
 mod state;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::{Value, json};
 
-use self::state::State;
+use self::state::{Run, State};
+use super::aws::account::{Account, Entry};
+use super::aws::service::{Service, Simulated, Simulation};
 use super::aws::{self, AwsError, Dialect};
 use super::clock::Clock;
-use super::http::{Refusal, Reply, Request, Upstream};
+use super::http::Request;
 use super::scenario::Script;
-use super::sigv4::{DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY};
 
 pub use self::data::default_tests;
 
@@ -127,87 +128,87 @@ impl TestCase {
     }
 }
 
+impl Entry for TestCase {
+    const KIND: &'static str = "test case";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// The simulated service.
 #[derive(Debug)]
-pub struct Connect {
-    clock: Arc<Clock>,
-    options: Options,
-    state: Mutex<State>,
-}
+pub struct Connect(Simulation<State>);
 
 impl Connect {
     /// A service with these test cases and no runs.
     pub fn new(clock: Arc<Clock>, options: Options) -> Self {
-        let state = Mutex::new(State::new(&options));
-        Self { clock, options, state }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // Each request changes the state in whole steps, so what a panic left behind is usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answer(&self, request: &Request, swallowed: bool) -> Result<Value, AwsError> {
-        let (operation, labels) = route(request).ok_or_else(AwsError::unknown_operation)?;
-        let mut state = self.lock();
-        let State { keys, limiter, .. } = &mut *state;
-        aws::front_door(request, operation, keys, &self.options.region, "connect", limiter, &self.clock)?;
-        let now = self.clock.now_ms();
-        state.settle(now);
-        state.carry_out(&self.options, operation, &labels, request, now, swallowed)
-    }
-
-    fn reply(&self, request: &Request, swallowed: bool) -> Reply {
-        let reply = match self.answer(request, swallowed) {
-            Ok(body) => Reply::json(StatusCode::OK, &body),
-            Err(error) => error.reply(Dialect::Connect),
-        };
-        aws::request_id(reply)
+        Self(Simulation::new(clock, options))
     }
 }
 
-impl Upstream for Connect {
-    fn name(&self) -> &'static str {
-        "connect"
+impl Simulated for Connect {
+    type Service = State;
+
+    fn simulation(&self) -> &Simulation<State> {
+        &self.0
+    }
+}
+
+impl Service for State {
+    type Options = Options;
+    type Test = TestCase;
+    type Run = Run;
+
+    const NAME: &'static str = "connect";
+    const DIALECT: Dialect = Dialect::Connect;
+
+    fn new(options: &Options) -> Self {
+        Self::new(options)
     }
 
-    fn operation(&self, request: &Request) -> Option<&'static str> {
-        route(request).map(|(operation, _)| operation)
+    fn account(&mut self) -> &mut Account<TestCase, Run> {
+        &mut self.account
     }
 
-    fn handle(&self, request: &Request) -> Reply {
-        self.reply(request, false)
+    fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
+        route(request)
     }
 
-    fn handle_swallowed(&self, request: &Request) -> Reply {
-        self.reply(request, true)
+    fn settle(&mut self, now: i64) {
+        self.move_on(now);
     }
 
-    fn refusal(&self, refusal: Refusal) -> Reply {
-        aws::refusal(refusal, Dialect::Connect)
+    fn carry_out(
+        &mut self,
+        options: &Options,
+        operation: &str,
+        labels: &[String],
+        request: &Request,
+        now: i64,
+        swallowed: bool,
+    ) -> Result<Value, AwsError> {
+        self.run_operation(options, operation, labels, request, now, swallowed)
     }
 
-    fn control(&self, command: &Value) -> Result<Value, String> {
-        let now = self.clock.now_ms();
-        let mut state = self.lock();
-        state.settle(now);
-        state.command(&self.options, command, now)
+    fn command(&mut self, options: &Options, command: &Value, now: i64) -> Result<Value, String> {
+        self.run_command(options, command, now)
     }
 
-    fn banner(&self) -> Value {
-        let state = self.lock();
-        let tests: Vec<_> = state
-            .tests
-            .iter()
-            .map(|test| json!({"id": test.id, "name": test.name, "description": test.description}))
-            .collect();
-        json!({
-            "region": self.options.region,
-            "instance_id": self.options.instance_id,
-            "access_key_id": DEFAULT_ACCESS_KEY_ID,
-            "secret_access_key": DEFAULT_SECRET_ACCESS_KEY,
-            "tests": tests,
-        })
+    fn region(options: &Options) -> &str {
+        &options.region
+    }
+
+    fn ids(options: &Options) -> Value {
+        json!({"instance_id": options.instance_id})
+    }
+
+    fn show(test: &TestCase) -> Value {
+        json!({"id": test.id, "name": test.name, "description": test.description})
     }
 }
 

@@ -23,17 +23,18 @@ mod operations;
 mod results;
 mod state;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use self::state::State;
+use self::state::{Run, State};
+use super::aws::account::{Account, Entry};
+use super::aws::service::{Service, Simulated, Simulation};
 use super::aws::{self, AwsError, Dialect};
 use super::clock::Clock;
-use super::http::{Refusal, Reply, Request, Upstream};
+use super::http::Request;
 use super::scenario::Script;
-use super::sigv4::{DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY};
 
 pub use self::data::default_tests;
 
@@ -98,93 +99,100 @@ impl TestSet {
     }
 }
 
+impl Entry for TestSet {
+    const KIND: &'static str = "test set";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// The simulated service.
 #[derive(Debug)]
-pub struct Lex {
-    clock: Arc<Clock>,
-    options: Options,
-    state: Mutex<State>,
-}
+pub struct Lex(Simulation<State>);
 
 impl Lex {
     /// A service with these test sets and no runs.
     pub fn new(clock: Arc<Clock>, options: Options) -> Self {
-        let state = Mutex::new(State::new(&options));
-        Self { clock, options, state }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // Each request changes the state in whole steps, so what a panic left behind is usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answer(&self, request: &Request, swallowed: bool) -> Result<(StatusCode, Value), AwsError> {
-        let (operation, label) = route(request).ok_or_else(AwsError::unknown_operation)?;
-        let mut state = self.lock();
-        let State { keys, limiter, .. } = &mut *state;
-        aws::front_door(request, operation, keys, &self.options.region, "lex", limiter, &self.clock)?;
-        let now = self.clock.now_ms();
-        let body = state.carry_out(&self.options, operation, &label, request, now, swallowed)?;
-        let status = if operation == "StartTestExecution" { StatusCode::ACCEPTED } else { StatusCode::OK };
-        Ok((status, body))
-    }
-
-    fn reply(&self, request: &Request, swallowed: bool) -> Reply {
-        let reply = match self.answer(request, swallowed) {
-            Ok((status, body)) => Reply::json(status, &body),
-            Err(error) => error.reply(Dialect::Lex),
-        };
-        aws::request_id(reply)
+        Self(Simulation::new(clock, options))
     }
 }
 
-impl Upstream for Lex {
-    fn name(&self) -> &'static str {
-        "lex"
+impl Simulated for Lex {
+    type Service = State;
+
+    fn simulation(&self) -> &Simulation<State> {
+        &self.0
+    }
+}
+
+impl Service for State {
+    type Options = Options;
+    type Test = TestSet;
+    type Run = Run;
+
+    const NAME: &'static str = "lex";
+    const DIALECT: Dialect = Dialect::Lex;
+
+    fn new(options: &Options) -> Self {
+        Self::new(options)
     }
 
-    fn operation(&self, request: &Request) -> Option<&'static str> {
-        route(request).map(|(operation, _)| operation)
+    fn account(&mut self) -> &mut Account<TestSet, Run> {
+        &mut self.account
     }
 
-    fn handle(&self, request: &Request) -> Reply {
-        self.reply(request, false)
+    fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
+        route(request)
     }
 
-    fn handle_swallowed(&self, request: &Request) -> Reply {
-        self.reply(request, true)
+    fn carry_out(
+        &mut self,
+        options: &Options,
+        operation: &str,
+        labels: &[String],
+        request: &Request,
+        now: i64,
+        swallowed: bool,
+    ) -> Result<Value, AwsError> {
+        self.run_operation(
+            options,
+            operation,
+            labels.first().map(String::as_str).unwrap_or_default(),
+            request,
+            now,
+            swallowed,
+        )
     }
 
-    fn refusal(&self, refusal: Refusal) -> Reply {
-        aws::refusal(refusal, Dialect::Lex)
+    fn success(operation: &str) -> StatusCode {
+        if operation == "StartTestExecution" { StatusCode::ACCEPTED } else { StatusCode::OK }
     }
 
-    fn control(&self, command: &Value) -> Result<Value, String> {
-        self.lock().command(&self.options, command, self.clock.now_ms())
+    fn command(&mut self, options: &Options, command: &Value, now: i64) -> Result<Value, String> {
+        self.run_command(options, command, now)
     }
 
-    fn banner(&self) -> Value {
-        let state = self.lock();
-        let tests: Vec<_> = state
-            .tests
-            .iter()
-            .map(|test| json!({"id": test.id, "name": test.name, "description": test.description}))
-            .collect();
+    fn region(options: &Options) -> &str {
+        &options.region
+    }
+
+    fn ids(_: &Options) -> Value {
         let (bot, alias, locale) = DEFAULT_BOT;
-        json!({
-            "region": self.options.region,
-            "bot_id": bot,
-            "bot_alias_id": alias,
-            "locale_id": locale,
-            "access_key_id": DEFAULT_ACCESS_KEY_ID,
-            "secret_access_key": DEFAULT_SECRET_ACCESS_KEY,
-            "tests": tests,
-        })
+        json!({"bot_id": bot, "bot_alias_id": alias, "locale_id": locale})
+    }
+
+    fn show(test: &TestSet) -> Value {
+        json!({"id": test.id, "name": test.name, "description": test.description})
     }
 }
 
 /// The operation and its only label.
-fn route(request: &Request) -> Option<(&'static str, String)> {
+fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
     let labels = aws::labels(&request.raw_path)?;
     let parts: Vec<&str> = labels.iter().map(String::as_str).collect();
     let (method, operation, label) = match parts.as_slice() {
@@ -197,7 +205,7 @@ fn route(request: &Request) -> Option<(&'static str, String)> {
         ["testexecutions", id, "artifacturl"] => (Method::GET, "GetTestExecutionArtifactsUrl", *id),
         _ => return None,
     };
-    (request.method == method).then(|| (operation, label.to_owned()))
+    (request.method == method).then(|| (operation, vec![label.to_owned()]))
 }
 
 #[cfg(test)]

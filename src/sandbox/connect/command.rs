@@ -9,9 +9,6 @@ use super::state::{Run, Shown, State};
 use super::{Options, TestCase};
 use crate::sandbox::scenario::{Outcome, Script};
 
-/// How many test cases fit.
-const TESTS_KEPT: usize = 20_000;
-
 #[derive(Debug, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
@@ -69,17 +66,16 @@ struct NewTest {
 }
 
 impl State {
-    pub(super) fn command(&mut self, options: &Options, command: &Value, now: i64) -> Result<Value, String> {
-        match command.get("command").and_then(Value::as_str) {
-            Some("rate_limit") => return self.limiter.command(command),
-            Some("tokens") => return self.paging.command(command, now),
-            Some("credentials") => return self.keys.command(command),
-            _ => {}
-        }
+    pub(super) fn run_command(
+        &mut self,
+        options: &Options,
+        command: &Value,
+        now: i64,
+    ) -> Result<Value, String> {
         match Command::deserialize(command).map_err(|error| error.to_string())? {
             Command::State {} => return Ok(self.show(now)),
             Command::Start { test, script } => {
-                let test = self.named(&test)?.clone();
+                let test = self.account.named(&test)?.clone();
                 let script = script.unwrap_or_else(|| test.script.clone()).bounded();
                 // Nobody else's client token looks like this one.
                 let token = format!("console-{}", super::state::new_id());
@@ -88,7 +84,7 @@ impl State {
                 return Ok(json!({"execution": run.id, "test": run.test_id, "status": run.status(now)}));
             }
             Command::Set { execution, status, total, passed, failed } => {
-                let run = self.known(&execution)?;
+                let run = self.account.known(&execution)?;
                 if total.or(passed).or(failed).is_some() {
                     let (passed, failed) = (passed.unwrap_or(0), failed.unwrap_or(0));
                     let total = total.unwrap_or_else(|| passed.saturating_add(failed));
@@ -102,7 +98,7 @@ impl State {
                 }
             }
             Command::Finish { execution, outcome } => {
-                let run = self.known(&execution)?;
+                let run = self.account.known(&execution)?;
                 run.script.outcome = outcome;
                 end(run, now, if outcome == Outcome::Passed { "PASSED" } else { "FAILED" });
                 if outcome != Outcome::Hangs {
@@ -110,20 +106,18 @@ impl State {
                     run.script.seconds = 0.0;
                 }
             }
-            Command::Hang { execution } => self.known(&execution)?.script.outcome = Outcome::Hangs,
+            Command::Hang { execution } => self.account.known(&execution)?.script.outcome = Outcome::Hangs,
             Command::Stop { execution } => {
-                if !Self::stop(self.known(&execution)?, "console", now) {
+                if !Self::stop(self.account.known(&execution)?, "console", now) {
                     return Err("the run has ended".into());
                 }
             }
             Command::Delete { execution } => {
-                self.known(&execution)?;
-                self.runs.retain(|run| run.id != execution);
+                self.account.forget(&execution)?;
             }
             Command::AddTest(new) => return self.add_test(new),
             Command::DeleteTest { test } => {
-                let id = self.named(&test)?.id.clone();
-                self.tests.retain(|test| test.id != id);
+                self.account.remove(&test)?;
             }
             Command::Limits { running, accepted } => {
                 self.running_limit = running.unwrap_or(self.running_limit);
@@ -133,16 +127,13 @@ impl State {
             Command::Lag { list_ms } => self.list_lag_ms = i64::from(list_ms),
             Command::Reset {} => *self = Self::new(options),
         }
-        self.settle(now);
+        self.move_on(now);
         Ok(json!({"ok": true}))
     }
 
     fn add_test(&mut self, new: NewTest) -> Result<Value, String> {
         let NewTest { name, id, status, description, tags, script } = new;
         let id = id.unwrap_or_else(super::state::new_id);
-        if name.is_empty() || id.is_empty() || self.tests.len() >= TESTS_KEPT {
-            return Err(format!("a test needs a name and an id, and at most {TESTS_KEPT} fit"));
-        }
         let published = match status.as_deref() {
             None | Some("PUBLISHED") => true,
             Some("SAVED") => false,
@@ -155,27 +146,13 @@ impl State {
         if let Some(script) = script {
             test = test.script(script);
         }
-        self.tests.retain(|test| test.id != id);
-        self.tests.push(test);
+        self.account.put(test)?;
         Ok(json!({"test": id}))
-    }
-
-    fn named(&self, test: &str) -> Result<&TestCase, String> {
-        let by_id = self.tests.iter().find(|known| known.id == test);
-        by_id
-            .or_else(|| self.tests.iter().find(|known| known.name == test))
-            .ok_or_else(|| format!("no test case is called {test:?}"))
-    }
-
-    fn known(&mut self, execution: &str) -> Result<&mut Run, String> {
-        self.runs
-            .iter_mut()
-            .find(|run| run.id == execution)
-            .ok_or_else(|| format!("no execution has the id {execution:?}"))
     }
 
     fn show(&self, now: i64) -> Value {
         let tests: Vec<_> = self
+            .account
             .tests
             .iter()
             .map(|test| {
@@ -187,6 +164,7 @@ impl State {
             .collect();
         // The newest hundred: a person reads this.
         let runs: Vec<_> = self
+            .account
             .runs
             .iter()
             .rev()
@@ -199,10 +177,10 @@ impl State {
             })
             .collect();
         json!({
-            "tests": tests, "runs": runs, "run_count": self.runs.len(),
+            "tests": tests, "runs": runs, "run_count": self.account.runs.len(),
             "limits": {"running": self.running_limit, "accepted": self.accepted_limit},
             "milliseconds": self.milliseconds, "list_lag_ms": self.list_lag_ms,
-            "rate_limit": self.limiter.state(),
+            "rate_limit": self.account.limiter.state(),
         })
     }
 }

@@ -38,7 +38,7 @@ fn one_of(name: &str, given: Option<&String>, allowed: &[&str]) -> Result<(), Aw
 }
 
 impl State {
-    pub(super) fn carry_out(
+    pub(super) fn run_operation(
         &mut self,
         options: &Options,
         operation: &str,
@@ -77,14 +77,16 @@ impl State {
     }
 
     fn test(&self, id: &str) -> Result<&TestCase, AwsError> {
-        self.tests
+        self.account
+            .tests
             .iter()
             .find(|test| test.id == id)
             .ok_or_else(|| AwsError::not_found(format!("Test case '{id}' doesn't exist")))
     }
 
     fn run(&self, test: &str, execution: &str) -> Result<&Run, AwsError> {
-        self.runs
+        self.account
+            .runs
             .iter()
             .find(|run| run.id == execution && run.test_id == test)
             .ok_or_else(|| AwsError::not_found(format!("Test case execution '{execution}' doesn't exist")))
@@ -104,7 +106,7 @@ impl State {
         let others: BTreeMap<_, _> =
             query.iter().filter(|(name, _)| !matches!(name.as_str(), "nextToken" | "maxResults")).collect();
         Cut::new(
-            self.paging,
+            self.account.paging,
             &json!([operation, others]),
             query.get("nextToken").map(String::as_str),
             size,
@@ -115,7 +117,7 @@ impl State {
 
     fn list_test_cases(&self, options: &Options, query: &Parameters, now: i64) -> Result<Value, AwsError> {
         let cut = self.cut("ListTestCases", query, 1000, now)?;
-        let (page, token) = cut.page(self.tests.iter());
+        let (page, token) = cut.page(self.account.tests.iter());
         let page: Vec<_> = page
             .into_iter()
             .map(|test| {
@@ -182,7 +184,8 @@ impl State {
             return Err(invalid_request("Only a published test case can be started"));
         }
         let started = |id: &str, status: &str| json!({"TestCaseExecutionId": id, "TestCaseId": test.id, "Status": status});
-        if let Some(known) = self.runs.iter().find(|run| run.token == token && run.test_id == test.id) {
+        if let Some(known) = self.account.runs.iter().find(|run| run.token == token && run.test_id == test.id)
+        {
             return Ok(started(&known.id, known.status(now)));
         }
         if swallowed {
@@ -211,7 +214,7 @@ impl State {
             return Err(invalid("ClientToken must have at most 500 characters"));
         }
         self.run(test, execution)?;
-        let run = self.runs.iter_mut().find(|run| run.id == execution && run.test_id == test);
+        let run = self.account.runs.iter_mut().find(|run| run.id == execution && run.test_id == test);
         let Some(run) = run.filter(|_| !swallowed) else { return Ok(json!({})) };
         let repeated = !token.is_empty() && run.stop.as_ref().is_some_and(|(_, first)| first == token);
         if !Self::stop(run, token, now) && !repeated {
@@ -253,7 +256,7 @@ impl State {
         let (after, before) = (time("startTime")?, time("endTime")?);
         let cut = self.cut("ListTestCaseExecutions", query, 100, now)?;
         let is = |name: &str, value: &str| query.get(name).is_none_or(|wanted| wanted == value);
-        let matching = self.runs.iter().rev().filter(|run| {
+        let matching = self.account.runs.iter().rev().filter(|run| {
             self.listed(run, now)
                 && is("testCaseId", &run.test_id)
                 && is("testCaseName", &run.test_name)

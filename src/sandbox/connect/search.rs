@@ -27,10 +27,10 @@ impl State {
         let filter = body.get("SearchFilter").and_then(|filter| filter.get("TagFilter"));
         let criteria = body.get("SearchCriteria");
         let arguments = json!(["SearchTestCases", filter, criteria]);
-        let cut = Cut::new(self.paging, &arguments, token, size, now)
+        let cut = Cut::new(self.account.paging, &arguments, token, size, now)
             .ok_or_else(|| AwsError::new(400, "InvalidToken", "The token is invalid or has expired"))?;
         let mut found = Vec::new();
-        for test in &self.tests {
+        for test in &self.account.tests {
             let tagged = filter.is_none_or(|filter| tags_match(test, filter));
             let meets = criteria.map_or(Ok(true), |criteria| meets(test, criteria, 0))?;
             if tagged && meets {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Options, TestCase};
-use crate::sandbox::aws::{Paging, RateLimit};
+use crate::sandbox::aws::RateLimit;
+use crate::sandbox::aws::account::{Account, Entry};
 use crate::sandbox::scenario::{Outcome, Script};
-use crate::sandbox::sigv4::KeyRing;
 
 /// The service cuts a run off after five minutes.
 pub(super) const RUN_LIMIT_MS: i64 = 300_000;
@@ -33,7 +33,7 @@ pub(super) struct Shown {
 
 /// One run. Times are simulated milliseconds.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     pub(super) id: String,
     pub(super) sequence: u64,
     pub(super) test_id: String,
@@ -125,15 +125,22 @@ impl Run {
     }
 }
 
+impl Entry for Run {
+    const KIND: &'static str = "execution";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.test_name
+    }
+}
+
 /// Everything that changes.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) tests: Vec<TestCase>,
-    pub(super) runs: Vec<Run>,
-    pub(super) next_sequence: u64,
-    pub(super) keys: KeyRing,
-    pub(super) limiter: RateLimit,
-    pub(super) paging: Paging,
+pub(crate) struct State {
+    pub(super) account: Account<TestCase, Run>,
     pub(super) milliseconds: bool,
     pub(super) running_limit: usize,
     pub(super) accepted_limit: usize,
@@ -146,12 +153,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(options: &Options) -> Self {
         Self {
-            tests: options.tests.clone(),
-            runs: Vec::new(),
-            next_sequence: 0,
-            keys: KeyRing::default(),
-            limiter: RateLimit::new(options.rate_limit),
-            paging: Paging::default(),
+            account: Account::new(options.tests.clone(), RateLimit::new(options.rate_limit)),
             milliseconds: options.milliseconds,
             running_limit: 5,
             accepted_limit: 100,
@@ -164,16 +166,16 @@ impl State {
 
     /// The runs that hold a slot.
     fn running(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(|run| run.begun.is_some() && run.ended.is_none())
+        self.account.runs.iter().filter(|run| run.begun.is_some() && run.ended.is_none())
     }
 
     /// Lets happen what was due by now: runs end, and the queue moves up in the order of arrival.
-    pub(super) fn settle(&mut self, now: i64) {
+    pub(super) fn move_on(&mut self, now: i64) {
         loop {
             if self.running().count() < self.running_limit
                 && let Some(head) =
-                    self.runs.iter().position(|run| run.begun.is_none() && run.ended.is_none())
-                && let Some(run) = self.runs.get_mut(head)
+                    self.account.runs.iter().position(|run| run.begun.is_none() && run.ended.is_none())
+                && let Some(run) = self.account.runs.get_mut(head)
             {
                 run.begun = Some((run.requested + WARM_UP_MS).max(self.free_since));
                 continue;
@@ -184,7 +186,7 @@ impl State {
                 .filter(|((at, _), _)| *at <= now)
                 .min_by_key(|((at, _), sequence)| (*at, *sequence));
             let Some((end, sequence)) = due else { return };
-            if let Some(run) = self.runs.iter_mut().find(|run| run.sequence == sequence) {
+            if let Some(run) = self.account.runs.iter_mut().find(|run| run.sequence == sequence) {
                 run.ended = Some(end);
                 self.free_since = self.free_since.max(end.0);
             }
@@ -193,18 +195,17 @@ impl State {
 
     /// Accepts a run; `None` where the quota is used up.
     pub(super) fn start(&mut self, test: &TestCase, token: &str, script: Script, now: i64) -> Option<&Run> {
-        let unfinished = self.runs.iter().filter(|run| run.ended.is_none()).count();
+        let unfinished = self.account.runs.iter().filter(|run| run.ended.is_none()).count();
         if unfinished >= self.accepted_limit {
             return None;
         }
-        if self.runs.len() >= RUNS_KEPT
-            && let Some(oldest) = self.runs.iter().position(|run| run.ended.is_some())
+        if self.account.runs.len() >= RUNS_KEPT
+            && let Some(oldest) = self.account.runs.iter().position(|run| run.ended.is_some())
         {
-            self.runs.remove(oldest);
+            self.account.runs.remove(oldest);
         }
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.runs.push(Run {
+        let sequence = self.account.number();
+        self.account.runs.push(Run {
             id: new_id(),
             sequence,
             test_id: test.id.clone(),
@@ -219,8 +220,8 @@ impl State {
             shown_status: None,
             shown_counts: None,
         });
-        self.settle(now);
-        self.runs.last()
+        self.move_on(now);
+        self.account.runs.last()
     }
 
     /// Asks a run to stop; one that still waits stops at once. False where it had ended before.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
+use crate::sandbox::http::Upstream as _;
 
 const GREETING: &str = "c0ffee00-0000-4000-8000-000000000001";
 
@@ -40,11 +41,7 @@ impl Bench {
         swallowed: bool,
     ) -> Result<Value, AwsError> {
         let request = Self::request(method, path, body);
-        let (operation, labels) = route(&request).ok_or_else(AwsError::unknown_operation)?;
-        let now = self.clock.now_ms();
-        let mut state = self.connect.lock();
-        state.settle(now);
-        state.carry_out(&self.connect.options, operation, &labels, &request, now, swallowed)
+        self.connect.0.behind_the_door(&request, swallowed)
     }
 
     fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value, AwsError> {

@@ -4,12 +4,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::operations::modality_of;
-use super::state::{Run, State, Target, new_id};
+use super::state::{State, Target, new_id};
 use super::{DEFAULT_BOT, Options, TestSet};
 use crate::sandbox::scenario::{Lagging, Outcome, Script};
-
-/// How many test sets fit.
-const TESTS_KEPT: usize = 20_000;
 
 const STATUSES: [&str; 5] = ["Importing", "PendingAnnotation", "Deleting", "ValidationError", "Ready"];
 
@@ -53,18 +50,17 @@ struct NewTest {
 }
 
 impl State {
-    pub(super) fn command(&mut self, options: &Options, command: &Value, now: i64) -> Result<Value, String> {
-        match command.get("command").and_then(Value::as_str) {
-            Some("rate_limit") => return self.limiter.command(command),
-            Some("tokens") => return self.paging.command(command, now),
-            Some("credentials") => return self.keys.command(command),
-            _ => {}
-        }
+    pub(super) fn run_command(
+        &mut self,
+        options: &Options,
+        command: &Value,
+        now: i64,
+    ) -> Result<Value, String> {
         match Command::deserialize(command).map_err(|error| error.to_string())? {
             Command::State {} => return Ok(self.show(now)),
             Command::Start(start) => return self.start_elsewhere(start, now),
             Command::Set { execution, status } => {
-                let run = self.known(&execution)?;
+                let run = self.account.known(&execution)?;
                 run.shown = None;
                 match status.as_deref() {
                     Some("Completed") => run.finished = Some((now, "Completed")),
@@ -75,29 +71,28 @@ impl State {
                 }
             }
             Command::Finish { execution, outcome } => {
-                let run = self.known(&execution)?;
+                let run = self.account.known(&execution)?;
                 run.shown = None;
                 run.script.outcome = outcome;
                 let status = if outcome == Outcome::Broken { "Failed" } else { "Completed" };
                 run.finished = Some((now, status));
             }
             Command::Hang { execution } => {
-                let run = self.known(&execution)?;
+                let run = self.account.known(&execution)?;
                 run.finished = None;
                 run.script.outcome = Outcome::Hangs;
             }
             Command::Delete { execution } => {
-                self.known(&execution)?;
-                self.runs.retain(|run| run.id != execution);
+                self.account.forget(&execution)?;
             }
             Command::AddTest(new) => return self.add_test(new),
             Command::DeleteTest { test } => {
-                let id = self.named(&test)?.id.clone();
-                self.tests.retain(|test| test.id != id);
+                self.account.remove(&test)?;
             }
             Command::SetTest { test, status } => {
-                let (id, status) = (self.named(&test)?.id.clone(), checked(&status)?);
-                self.tests
+                let (id, status) = (self.account.named(&test)?.id.clone(), checked(&status)?);
+                self.account
+                    .tests
                     .iter_mut()
                     .filter(|test| test.id == id)
                     .for_each(|test| test.status = status.into());
@@ -114,7 +109,7 @@ impl State {
     }
 
     fn start_elsewhere(&mut self, start: Start, now: i64) -> Result<Value, String> {
-        let test = self.named(&start.test)?.clone();
+        let test = self.account.named(&start.test)?.clone();
         let (bot, alias, locale) = DEFAULT_BOT;
         let target = Target {
             bot_id: start.bot_id.unwrap_or_else(|| bot.into()),
@@ -134,9 +129,6 @@ impl State {
         if id.len() != 10 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err("an id has ten letters and digits".into());
         }
-        if name.is_empty() || self.tests.len() >= TESTS_KEPT {
-            return Err(format!("a test set needs a name, and at most {TESTS_KEPT} fit"));
-        }
         let mut test = TestSet::new(&id, &name);
         test.status = checked(status.as_deref().unwrap_or("Ready"))?.into();
         test.description = description.unwrap_or_default();
@@ -144,27 +136,13 @@ impl State {
         if let Some(script) = script {
             test = test.script(script);
         }
-        self.tests.retain(|test| test.id != id);
-        self.tests.push(test);
+        self.account.put(test)?;
         Ok(json!({"test": id}))
-    }
-
-    fn named(&self, test: &str) -> Result<&TestSet, String> {
-        let by_id = self.tests.iter().find(|known| known.id == test);
-        by_id
-            .or_else(|| self.tests.iter().find(|known| known.name == test))
-            .ok_or_else(|| format!("no test set is called {test:?}"))
-    }
-
-    fn known(&mut self, execution: &str) -> Result<&mut Run, String> {
-        self.runs
-            .iter_mut()
-            .find(|run| run.id == execution)
-            .ok_or_else(|| format!("no execution has the id {execution:?}"))
     }
 
     fn show(&self, now: i64) -> Value {
         let tests: Vec<_> = self
+            .account
             .tests
             .iter()
             .map(|test| {
@@ -176,6 +154,7 @@ impl State {
             .collect();
         // The newest hundred: a person reads this.
         let runs: Vec<_> = self
+            .account
             .runs
             .iter()
             .rev()
@@ -188,10 +167,10 @@ impl State {
             })
             .collect();
         json!({
-            "tests": tests, "runs": runs, "run_count": self.runs.len(),
+            "tests": tests, "runs": runs, "run_count": self.account.runs.len(),
             "limits": {"unfinished": self.unfinished_limit},
             "list_lag_ms": self.list_lag_ms, "results_lag_ms": self.results_lag_ms, "lagging": self.lagging,
-            "rate_limit": self.limiter.state(),
+            "rate_limit": self.account.limiter.state(),
         })
     }
 }

@@ -30,7 +30,7 @@ fn choice<'v>(value: &'v Value, name: &str, allowed: &[&str]) -> Result<Option<&
 }
 
 impl State {
-    pub(super) fn carry_out(
+    pub(super) fn run_operation(
         &mut self,
         options: &Options,
         operation: &str,
@@ -56,14 +56,16 @@ impl State {
     }
 
     fn test(&self, id: &str) -> Result<&TestSet, AwsError> {
-        self.tests
+        self.account
+            .tests
             .iter()
             .find(|test| test.id == id)
             .ok_or_else(|| AwsError::not_found(format!("Test set {id} doesn't exist")))
     }
 
     fn run(&self, id: &str) -> Result<&Run, AwsError> {
-        self.runs
+        self.account
+            .runs
             .iter()
             .find(|run| run.id == id)
             .ok_or_else(|| AwsError::not_found(format!("Test execution {id} doesn't exist")))
@@ -72,14 +74,14 @@ impl State {
     fn cut<'b>(&self, arguments: &Value, body: &'b Value, now: i64) -> Result<Cut<'b>, AwsError> {
         let size = page_size(body.get("maxResults"), 50, 1000)
             .ok_or_else(|| invalid("maxResults must be between 1 and 1000"))?;
-        Cut::new(self.paging, arguments, text(body, "nextToken"), size, now)
+        Cut::new(self.account.paging, arguments, text(body, "nextToken"), size, now)
             .ok_or_else(|| invalid("The nextToken is invalid or has expired"))
     }
 
     fn list_test_sets(&self, body: &Value, now: i64) -> Result<Value, AwsError> {
         let (attribute, descending) =
             sorting(body, &["TestSetName", "LastUpdatedDateTime"])?.unwrap_or(("TestSetName", false));
-        let mut tests: Vec<&TestSet> = self.tests.iter().collect();
+        let mut tests: Vec<&TestSet> = self.account.tests.iter().collect();
         if attribute == "TestSetName" {
             tests.sort_by(|a, b| a.name.cmp(&b.name));
         }
@@ -142,7 +144,7 @@ impl State {
         let sorting = sorting(body, &["TestSetName", "CreationDateTime"])?;
         let (attribute, descending) = sorting.unwrap_or(("CreationDateTime", true));
         let listed = |run: &&Run| run.created.saturating_add(self.list_lag_ms) <= now;
-        let mut runs: Vec<&Run> = self.runs.iter().filter(listed).collect();
+        let mut runs: Vec<&Run> = self.account.runs.iter().filter(listed).collect();
         if attribute == "TestSetName" {
             runs.sort_by(|a, b| (&a.test_name, a.sequence).cmp(&(&b.test_name, b.sequence)));
         }

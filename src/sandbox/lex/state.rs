@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Options, TestSet};
-use crate::sandbox::aws::{Paging, RateLimit};
+use crate::sandbox::aws::RateLimit;
+use crate::sandbox::aws::account::{Account, Entry};
 use crate::sandbox::scenario::{Lagging, Outcome, Script};
-use crate::sandbox::sigv4::KeyRing;
 
 /// `Pending`, then `Waiting`, each that long before the run itself.
 const STEP_MS: i64 = 400;
@@ -25,7 +25,7 @@ pub(super) struct Target {
 
 /// One run. Times are simulated milliseconds.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     pub(super) id: String,
     pub(super) sequence: u64,
     pub(super) test_id: String,
@@ -65,15 +65,22 @@ impl Run {
     }
 }
 
+impl Entry for Run {
+    const KIND: &'static str = "execution";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.test_name
+    }
+}
+
 /// Everything that changes.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) tests: Vec<TestSet>,
-    pub(super) runs: Vec<Run>,
-    next_sequence: u64,
-    pub(super) keys: KeyRing,
-    pub(super) limiter: RateLimit,
-    pub(super) paging: Paging,
+pub(crate) struct State {
+    pub(super) account: Account<TestSet, Run>,
     pub(super) unfinished_limit: Option<usize>,
     pub(super) list_lag_ms: i64,
     pub(super) results_lag_ms: i64,
@@ -87,12 +94,7 @@ impl State {
         let mut limiter = RateLimit::new(options.rate_limit);
         limiter.retry_after = Some(1);
         Self {
-            tests: options.tests.clone(),
-            runs: Vec::new(),
-            next_sequence: 0,
-            keys: KeyRing::default(),
-            limiter,
-            paging: Paging::default(),
+            account: Account::new(options.tests.clone(), limiter),
             unfinished_limit: None,
             list_lag_ms: 0,
             results_lag_ms: 0,
@@ -104,16 +106,16 @@ impl State {
 
     /// Accepts a run; `None` where the quota is used up.
     pub(super) fn start(&mut self, test: &TestSet, target: Target, script: Script, now: i64) -> Option<&Run> {
-        let unfinished = self.runs.iter().filter(|run| run.end().is_none_or(|(at, _)| at > now)).count();
+        let unfinished =
+            self.account.runs.iter().filter(|run| run.end().is_none_or(|(at, _)| at > now)).count();
         if self.unfinished_limit.is_some_and(|limit| unfinished >= limit) {
             return None;
         }
-        if self.runs.len() >= RUNS_KEPT {
-            self.runs.remove(0);
+        if self.account.runs.len() >= RUNS_KEPT {
+            self.account.runs.remove(0);
         }
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.runs.push(Run {
+        let sequence = self.account.number();
+        self.account.runs.push(Run {
             id: new_id(),
             sequence,
             test_id: test.id.clone(),
@@ -124,7 +126,7 @@ impl State {
             shown: None,
             finished: None,
         });
-        self.runs.last()
+        self.account.runs.last()
     }
 }
 
