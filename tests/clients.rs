@@ -141,3 +141,40 @@ async fn the_checked_in_code_is_what_the_contract_generates() {
     let output = check.arg("--check").stdin(Stdio::null()).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn each_client_says_what_a_registry_asks_for() {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    let read = |name: &str| std::fs::read_to_string(clients.join(name)).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+
+    let python: toml::Table = toml::from_str(&read("python/pyproject.toml")).unwrap();
+    let project = python["project"].as_table().unwrap();
+    assert_eq!(project["version"].as_str(), Some(version));
+    let asked = "name description readme requires-python license license-files authors keywords classifiers dependencies urls";
+    for key in asked.split(' ') {
+        assert!(project.contains_key(key), "pyproject.toml: {key}");
+    }
+
+    let node: serde_json::Value = serde_json::from_str(&read("node/package.json")).unwrap();
+    assert_eq!(node["version"], version);
+    for key in
+        "name description keywords homepage license author engines main types exports files dependencies"
+            .split(' ')
+    {
+        assert!(!node[key].is_null(), "package.json: {key}");
+    }
+
+    let pom = read("java/pom.xml");
+    let (head, _) = pom.split_once("<properties>").unwrap();
+    assert!(head.contains(&format!("<version>{version}</version>")));
+    for element in "groupId artifactId name description url licenses developers scm".split(' ') {
+        assert!(head.contains(&format!("<{element}>")), "pom.xml: {element}");
+    }
+
+    assert!(read("go/go.mod").starts_with("module testgate.dev\n\ngo 1."));
+    for client in ["python", "node", "java", "go"] {
+        assert_eq!(read(&format!("{client}/LICENSE")), read("../LICENSE"), "{client}");
+        assert!(read(&format!("{client}/README.md")).contains("```"), "{client}: its README shows no code");
+    }
+}

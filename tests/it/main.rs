@@ -35,6 +35,7 @@ mod process;
 mod readme;
 mod reconnect;
 mod record;
+mod release_gate;
 mod reload;
 mod restart;
 mod resume;

@@ -5,6 +5,7 @@
 
 mod api;
 mod command_line;
+mod commands;
 mod configuration;
 mod links;
 mod truth;
