@@ -12,6 +12,7 @@ mod interrupt;
 mod json;
 mod junit;
 mod list;
+mod live;
 mod names;
 mod read;
 mod render;
@@ -25,7 +26,6 @@ mod write;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -151,18 +151,9 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let color = if plain() { ColorChoice::Never } else { ColorChoice::Auto };
+    let color = if live::is_able(&std::io::stdout()) { ColorChoice::Auto } else { ColorChoice::Never };
     let matches = Cli::command().color(color).try_get_matches_from(arguments)?;
     Cli::from_arg_matches(&matches)
-}
-
-/// Whether colour and control bytes are unwelcome.
-fn plain() -> bool {
-    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    !std::io::stdout().is_terminal()
-        || set("CI")
-        || set("NO_COLOR")
-        || env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 async fn dispatch(cli: Cli) -> Exit {

@@ -1,5 +1,6 @@
 //! Following a watch through lost connections.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -105,6 +106,11 @@ impl Selection {
         }))
     }
 
+    /// Whether there was one.
+    fn forget_token(&mut self) -> bool {
+        !std::mem::take(&mut self.token).is_empty()
+    }
+
     fn open(&mut self) {
         self.opening.clear();
     }
@@ -167,19 +173,19 @@ impl Selection {
 pub(crate) async fn follow(
     gateway: &Gateway,
     request: &WatchExecutionsRequest,
-    selection: &mut Selection,
+    selection: &RefCell<Selection>,
     mut show: impl FnMut(&ExecutionUpdate) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut backoff = Backoff::new();
     loop {
-        selection.open();
+        selection.borrow_mut().open();
         let broken = match one_stream(gateway, request, selection, &mut backoff, &mut show).await? {
             None => return Ok(()),
             Some(status) => status,
         };
         match reason(&broken).as_deref() {
             // A token can outlive the store that knows it; without one the state comes afresh.
-            Some("RESUME_TOKEN_INVALID") if !selection.token.is_empty() => selection.token.clear(),
+            Some("RESUME_TOKEN_INVALID") if selection.borrow_mut().forget_token() => {}
             Some("WATCH_CONSUMER_TOO_SLOW") => {}
             _ if is_lost(&broken) => {}
             _ => return Err(Failure::call("watch", broken)),
@@ -199,13 +205,13 @@ pub(crate) async fn follow(
 async fn one_stream(
     gateway: &Gateway,
     request: &WatchExecutionsRequest,
-    selection: &mut Selection,
+    selection: &RefCell<Selection>,
     backoff: &mut Backoff,
     show: &mut impl FnMut(&ExecutionUpdate) -> Result<(), Failure>,
 ) -> Result<Option<Status>, Failure> {
     let by_names = request.parent.is_empty();
     let mut request = request.clone();
-    request.resume_token.clone_from(&selection.token);
+    request.resume_token.clone_from(&selection.borrow().token);
     let mut client = gateway.client();
     let opened =
         tokio::time::timeout(gateway.timeout(), client.watch_executions(Request::new(request))).await;
@@ -223,7 +229,8 @@ async fn one_stream(
             Err(_) => return Ok(Some(Status::unavailable("no heartbeat came"))),
         };
         backoff.reset();
-        match selection.apply(message, by_names) {
+        let step = selection.borrow_mut().apply(message, by_names);
+        match step {
             Step::Quiet => {}
             Step::Change(update) => show(&update)?,
             Step::Granted(interval) => heartbeat = interval,

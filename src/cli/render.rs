@@ -1,7 +1,7 @@
 //! Where data and notes go, and in which form.
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::json::{Contract, to_json};
+use super::live::screen;
 use super::rows::Row;
 
 /// What `-o` takes.
@@ -50,6 +51,11 @@ impl Output {
     /// What was asked for.
     pub(crate) fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether people see it as a table.
+    pub(crate) fn is_table_on_terminal(&self) -> bool {
+        self.format == Format::Table && io::stdout().is_terminal()
     }
 
     /// Makes what was written visible.
@@ -101,6 +107,22 @@ impl Output {
         }
     }
 
+    /// What is no message of the contract: the cells of each row, the first its name, and its JSON.
+    pub(crate) fn records(
+        &mut self,
+        header: &[&str],
+        records: Vec<(Vec<String>, Value)>,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => self.table(Some(header), records.into_iter().map(|(cells, _)| cells)),
+            Format::Json => self.value(&records.into_iter().map(|(_, value)| value).collect()),
+            Format::Jsonl => records.iter().try_for_each(|(_, value)| self.value(value)),
+            Format::Name => {
+                records.iter().filter_map(|(cells, _)| cells.first()).try_for_each(|name| self.line(name))
+            }
+        }
+    }
+
     fn table(
         &mut self,
         header: Option<&[&str]>,
@@ -124,9 +146,9 @@ impl Output {
     }
 }
 
-/// Tells the person at the terminal something that is not data. A closed stderr is nobody's problem.
+/// Tells the person at the terminal something that is not data.
 pub(crate) fn note(text: impl AsRef<str>) {
-    writeln!(io::stderr(), "{}", text.as_ref()).ok();
+    screen::note(text.as_ref());
 }
 
 /// Text from elsewhere made safe for one line of a terminal: no control bytes, no change of direction.

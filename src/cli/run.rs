@@ -19,8 +19,9 @@ use super::args::{self, ApiMode, Modality};
 use super::client::Gateway;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::follow::{Selection, change_line, follow};
+use super::follow::{change_line, follow};
 use super::interrupt::{End, Interrupts, deadline};
+use super::live::{Last, View, frame};
 use super::render::{Format, Output, clean, note};
 use super::{Global, junit, write};
 use crate::proto::v1::start_execution_request::Options;
@@ -137,8 +138,13 @@ pub(crate) async fn run(args: RunArgs, global: &Global, out: &mut Output) -> Res
 
     let batch = RefCell::new(Batch::default());
     let follows = !args.detach && !args.validate_only;
-    let all = drive(&gateway, wanted, &request, follows, &batch);
-    let end = interrupts.guard_until(deadline(args.timeout), all).await;
+    let view = if follows { View::before_data() } else { View::of_lines() };
+    let job = Job { gateway: &gateway, request: &request, follows, batch: &batch, view: &view };
+    let guarded = interrupts.guard_until(deadline(args.timeout), job.run(wanted));
+    let end = view.beside(guarded, |size, now| frame(&batch.borrow().entries(), now, size)).await;
+    // The same rows on the same terminal would be one too many.
+    let goes = !matches!(end, End::Interrupted) && out.is_table_on_terminal();
+    view.end(if goes { Last::Goes } else { Last::Stays });
     let mut exit = match end {
         End::Finished(Err(failure)) => return Err(failure),
         End::Finished(Ok(())) => batch.borrow().exit(follows),
@@ -178,71 +184,83 @@ fn runs(count: usize) -> String {
     format!("{count} run{}", if count == 1 { "" } else { "s" })
 }
 
-/// Starts all and follows those that are started while the others still start.
-async fn drive(
-    gateway: &Gateway,
-    wanted: Wanted,
-    request: &StartExecutionRequest,
+/// What is done for all runs alike.
+#[derive(Debug)]
+struct Job<'a> {
+    gateway: &'a Gateway,
+    /// The start of each, but for the test.
+    request: &'a StartExecutionRequest,
     follows: bool,
-    batch: &RefCell<Batch>,
-) -> Result<(), Failure> {
-    let picked = pick::find(gateway, wanted).await?;
-    let count = picked.len();
-    batch.borrow_mut().fill(picked);
-    let chunks = (0..count).step_by(FOLLOWED_TOGETHER);
-    stream::iter(chunks.map(|from| from..count.min(from + FOLLOWED_TOGETHER)))
-        .then(async |chunk: Range<usize>| {
-            let starts = chunk.clone().map(|index| start_one(gateway, index, request, batch));
-            stream::iter(starts).buffer_unordered(STARTS_AT_A_TIME).collect::<()>().await;
-            batch.borrow().names(chunk)
-        })
-        .map(|names| follow_some(gateway, if follows { names } else { Vec::new() }, batch))
-        .buffer_unordered(pick::MAX_TESTS)
-        .collect::<()>()
-        .await;
-    Ok(())
+    batch: &'a RefCell<Batch>,
+    view: &'a View,
 }
 
-async fn start_one(gateway: &Gateway, index: usize, request: &StartExecutionRequest, batch: &RefCell<Batch>) {
-    let request = StartExecutionRequest { parent: batch.borrow_mut().sending(index), ..request.clone() };
-    let started = match start::start(gateway, &request).await {
-        Ok(StartExecutionResponse { execution: Some(execution), deduplicated }) => {
-            Ok((execution, deduplicated))
-        }
-        Ok(_) => Err(Failure::Trouble(format!("can't start {}: the reply is empty", request.parent))),
-        Err(failure) => Err(failure),
-    };
-    match started {
-        Ok((execution, deduplicated)) => {
-            let name = clean(&execution.name);
-            if deduplicated {
-                note(format!("{name}: an earlier call with this request id started it"));
-            } else if !name.is_empty() {
-                note(format!("{name}: started, request id {}", clean(&request.request_id)));
-            }
-            batch.borrow_mut().started(index, execution);
-        }
-        Err(failure) => {
-            note(format!("error: {failure}"));
-            batch.borrow_mut().refused(index, &failure);
-        }
-    }
-}
-
-async fn follow_some(gateway: &Gateway, names: Vec<String>, batch: &RefCell<Batch>) {
-    if names.is_empty() {
-        return;
-    }
-    let watch = WatchExecutionsRequest { names: names.clone(), until_done: true, ..Default::default() };
-    let mut selection = Selection::default();
-    let followed = follow(gateway, &watch, &mut selection, |update| {
-        batch.borrow_mut().update(update);
-        note(change_line(update));
+impl Job<'_> {
+    /// Starts all and follows those that are started while the others still start.
+    async fn run(&self, wanted: Wanted) -> Result<(), Failure> {
+        let picked = pick::find(self.gateway, wanted).await?;
+        let count = picked.len();
+        self.batch.borrow_mut().fill(picked);
+        let chunks = (0..count).step_by(FOLLOWED_TOGETHER);
+        stream::iter(chunks.map(|from| from..count.min(from + FOLLOWED_TOGETHER)))
+            .then(async |chunk: Range<usize>| {
+                let starts = chunk.clone().map(|index| self.start(index));
+                stream::iter(starts).buffer_unordered(STARTS_AT_A_TIME).collect::<()>().await;
+                if self.follows { self.batch.borrow().names(chunk) } else { Vec::new() }
+            })
+            .map(|names| self.follow(names))
+            .buffer_unordered(pick::MAX_TESTS)
+            .collect::<()>()
+            .await;
         Ok(())
-    });
-    if let Err(failure) = followed.await {
-        note(format!("error: {failure}"));
-        batch.borrow_mut().unfollowed(&names, &failure);
+    }
+
+    async fn start(&self, index: usize) {
+        let parent = self.batch.borrow_mut().sending(index);
+        let request = StartExecutionRequest { parent, ..self.request.clone() };
+        let started = match start::start(self.gateway, &request).await {
+            Ok(StartExecutionResponse { execution: Some(execution), deduplicated }) => {
+                Ok((execution, deduplicated))
+            }
+            Ok(_) => Err(Failure::Trouble(format!("can't start {}: the reply is empty", request.parent))),
+            Err(failure) => Err(failure),
+        };
+        match started {
+            Ok((execution, deduplicated)) => {
+                let name = clean(&execution.name);
+                if deduplicated {
+                    note(format!("{name}: an earlier call with this request id started it"));
+                } else if !name.is_empty() && !self.view.is_live() {
+                    note(format!("{name}: started, request id {}", clean(&request.request_id)));
+                }
+                self.batch.borrow_mut().started(index, execution);
+            }
+            Err(failure) => {
+                note(format!("error: {failure}"));
+                self.batch.borrow_mut().refused(index, &failure);
+            }
+        }
+        self.view.changed();
+    }
+
+    async fn follow(&self, names: Vec<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let watch = WatchExecutionsRequest { names: names.clone(), until_done: true, ..Default::default() };
+        let selection = RefCell::default();
+        let followed = follow(self.gateway, &watch, &selection, |update| {
+            self.batch.borrow_mut().update(update);
+            self.view.changed();
+            if !self.view.is_live() {
+                note(change_line(update));
+            }
+            Ok(())
+        });
+        if let Err(failure) = followed.await {
+            note(format!("error: {failure}"));
+            self.batch.borrow_mut().unfollowed(&names, &failure);
+        }
     }
 }
 

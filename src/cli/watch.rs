@@ -1,5 +1,6 @@
 //! `watch`: follow executions by name, or whatever a parent selects.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,15 +11,18 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::{Selection, change_line, follow};
 use super::interrupt::{End, Interrupts, deadline};
+use super::live::{Entry, Last, View, frame};
 use super::names::{self, Finder, Level, Reference};
 use super::render::{Format, Output, note};
-use crate::proto::v1::{BatchGetExecutionsResponse, ExecutionUpdate, WatchExecutionsRequest};
+use super::tally::Outcome;
+use crate::proto::v1::{BatchGetExecutionsResponse, Execution, ExecutionUpdate, WatchExecutionsRequest};
 
 /// `testgate watch`
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  testgate watch connect-prod/greeting/EXECUTION\n  testgate watch - --filter 'labels.build = \
-                  \"42\"' -o jsonl\n\nPrints a line for each change; -o json prints the last states when all are done."
+                  \"42\"' -o jsonl\n\nOn a terminal a live table; elsewhere a line for each \
+                  change. -o json prints the last states when all are done."
 )]
 pub(crate) struct WatchArgs {
     /// Executions, or one backend or test to follow all of; `-` follows everything
@@ -61,10 +65,18 @@ fn subject(args: &WatchArgs, format: Format) -> Result<Subject, Failure> {
 /// Follows executions.
 pub(crate) async fn watch(args: WatchArgs, global: &Global, out: &mut Output) -> Result<Exit, Failure> {
     let subject = subject(&args, out.format())?;
+    let by_names = matches!(subject, Subject::Names(_));
     let gateway = Gateway::connect(global).await?;
-    let mut selection = Selection::default();
-    let all = drive(&gateway, subject, args.filter, &mut selection, out);
-    let end = Interrupts::listen().guard_until(deadline(args.timeout), all).await;
+    let view = View::beside_data(out.format());
+    let selection = RefCell::new(Selection::default());
+    let all = drive(&gateway, subject, args.filter, &selection, &view, out);
+    let mut interrupts = Interrupts::listen();
+    let guarded = interrupts.guard_until(deadline(args.timeout), all);
+    let end = view.beside(guarded, |size, now| frame(&entries(&selection.borrow()), now, size)).await;
+    // In a terminal the last states are the data, and not all of them may have had room in the table.
+    let prints = by_names && view.is_live() && !matches!(end, End::Interrupted);
+    view.end(if prints && out.is_table_on_terminal() { Last::Goes } else { Last::Stays });
+    let selection = selection.into_inner();
     let exit = match end {
         End::Finished(Ok(())) => selection.exit(),
         // The reader left before the verdict was known, and that is not a pass.
@@ -76,14 +88,16 @@ pub(crate) async fn watch(args: WatchArgs, global: &Global, out: &mut Output) ->
         }
         End::TimedOut => Exit::worst([Exit::TimedOut, selection_exit(&selection)]),
     };
-    if out.format() == Format::Json {
-        let executions = selection.executions().cloned().collect();
-        match out.json(&BatchGetExecutionsResponse { executions }).and_then(|()| out.flush()) {
-            Ok(()) | Err(Failure::Closed) => {}
-            Err(failure) => return Err(failure),
-        }
+    let executions = || selection.executions().cloned().collect::<Vec<_>>();
+    let printed = match out.format() {
+        Format::Json => out.json(&BatchGetExecutionsResponse { executions: executions() }),
+        Format::Table if prints => out.rows(&executions()),
+        _ => Ok(()),
+    };
+    match printed.and_then(|()| out.flush()) {
+        Ok(()) | Err(Failure::Closed) => Ok(exit),
+        Err(failure) => Err(failure),
     }
-    Ok(exit)
 }
 
 /// Of what was seen by the time limit; nothing seen is no worse than the limit itself.
@@ -91,11 +105,27 @@ fn selection_exit(selection: &Selection) -> Exit {
     if selection.executions().next().is_none() { Exit::TimedOut } else { selection.exit() }
 }
 
+/// The lines of the live table; one test may have many runs, so that each shows the beginning of its id.
+fn entries(selection: &Selection) -> Vec<Entry<'_>> {
+    selection.executions().map(entry).collect()
+}
+
+fn entry(execution: &Execution) -> Entry<'_> {
+    let id: String = execution.name.rsplit('/').next().unwrap_or_default().chars().take(8).collect();
+    Entry {
+        label: format!("{} {id}", names::short_test(&execution.name, &execution.test_display_name)),
+        execution: Some(execution),
+        outcome: Outcome::of(execution),
+        trouble: None,
+    }
+}
+
 async fn drive(
     gateway: &Gateway,
     subject: Subject,
     filter: String,
-    selection: &mut Selection,
+    selection: &RefCell<Selection>,
+    view: &View,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let request = match subject {
@@ -112,7 +142,11 @@ async fn drive(
             WatchExecutionsRequest { parent, filter, ..Default::default() }
         }
     };
-    follow(gateway, &request, selection, |update| show(update, out)).await
+    follow(gateway, &request, selection, |update| {
+        view.changed();
+        if view.is_live() { Ok(()) } else { show(update, out) }
+    })
+    .await
 }
 
 fn show(update: &ExecutionUpdate, out: &mut Output) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ mod check;
 mod commands;
 mod follow;
 mod junit;
+mod live;
 mod sandbox;
 mod serve;
 mod several;

@@ -52,6 +52,7 @@ mod stop;
 mod stop_again;
 mod store;
 mod support;
+mod terminal;
 mod tls;
 mod traces;
 mod upstreams;

@@ -1,6 +1,6 @@
 //! The built program as a child process, the way a person or a service manager runs it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -52,16 +52,17 @@ pub fn program<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Comma
 
 /// Takes away what the environment of a developer might bring in, and ends the process with the test.
 pub fn isolate(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["TESTGATE_", "AWS_", "RUST_LOG", "XDG_", "STATE_DIRECTORY"]
-            .iter()
-            .any(|ours| name.starts_with(ours))
-        {
-            command.env_remove(&*name);
-        }
+    for name in foreign_settings() {
+        command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+}
+
+/// The variables of a developer's environment that would change what the program does.
+pub fn foreign_settings() -> Vec<OsString> {
+    let ours = ["TESTGATE_", "AWS_", "RUST_LOG", "XDG_", "STATE_DIRECTORY"];
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| ours.iter().any(|ours| name.to_string_lossy().starts_with(ours))).collect()
 }
 
 /// Runs a command to its end.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::pick::Picked;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::live::Entry;
 use crate::cli::render::clean;
 use crate::cli::tally::{Outcome, Tally};
 use crate::proto::v1::execution_update::Type;
@@ -44,8 +45,19 @@ impl Run {
     }
 
     /// What became of it.
-    pub(crate) fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> Outcome {
         self.execution.as_ref().map_or(Outcome::NotStarted, Outcome::of)
+    }
+
+    /// Its line in the live table.
+    fn entry(&self) -> Entry<'_> {
+        let outcome = match self.outcome() {
+            // Its turn may still come.
+            Outcome::NotStarted if self.trouble.is_none() => Outcome::Unfinished,
+            outcome => outcome,
+        };
+        let execution = self.execution.as_ref();
+        Entry { label: self.label.clone(), execution, outcome, trouble: self.trouble.as_deref() }
     }
 
     fn goes_on(&self) -> Option<&str> {
@@ -79,6 +91,11 @@ impl Batch {
                 trouble: None,
             })
             .collect();
+    }
+
+    /// Their lines in the live table.
+    pub(super) fn entries(&self) -> Vec<Entry<'_>> {
+        self.runs.iter().map(Run::entry).collect()
     }
 
     /// All of them, in the order in which they were asked for.
