@@ -5,6 +5,8 @@
 
 mod args;
 mod client;
+mod completions;
+mod contexts;
 mod exit;
 mod failure;
 mod follow;
@@ -20,7 +22,9 @@ mod rows;
 mod run;
 mod sandbox;
 mod serve;
+mod suggest;
 mod tally;
+mod usage;
 mod watch;
 mod write;
 
@@ -38,7 +42,7 @@ use self::render::{Format, Output};
 
 const EXAMPLES: &str = r#"Examples:
   testgate serve --sandbox
-  testgate backends
+  testgate backends --context prod
   testgate tests connect-prod
   testgate run connect-prod/greeting --label build=42
   testgate run connect-prod --filter 'upstream_labels.suite = "smoke"' --junit report.xml
@@ -62,15 +66,13 @@ struct Cli {
 /// What every command that talks to a gateway accepts.
 #[derive(Debug, Args)]
 struct Global {
-    /// The gateway to talk to: https://HOST:PORT, http://HOST:PORT, HOST:PORT or unix:/PATH
-    #[arg(
-        long,
-        global = true,
-        env = "TESTGATE_SERVER",
-        default_value = "http://127.0.0.1:50051",
-        value_name = "ADDRESS"
-    )]
-    server: String,
+    /// The gateway to talk to: https://HOST:PORT, http://HOST:PORT, HOST:PORT or unix:/PATH [default:
+    /// http://127.0.0.1:50051]
+    #[arg(long, global = true, env = "TESTGATE_SERVER", value_name = "ADDRESS")]
+    server: Option<String>,
+    /// A set of what follows by its name in ~/.config/testgate/contexts.toml; flags beat it
+    #[arg(long, global = true, env = "TESTGATE_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
     /// A file with the bearer token to show; read for each call
     #[arg(long, global = true, env = "TESTGATE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -78,10 +80,10 @@ struct Global {
     #[arg(long, global = true, env = "TESTGATE_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Show this certificate (PEM)
-    #[arg(long, global = true, env = "TESTGATE_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    #[arg(long, global = true, env = "TESTGATE_CERT_FILE", value_name = "FILE")]
     cert_file: Option<PathBuf>,
     /// The certificate's private key (PEM)
-    #[arg(long, global = true, env = "TESTGATE_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    #[arg(long, global = true, env = "TESTGATE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// How to print data; JSON is the JSON mapping of the contract's messages
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t, value_name = "FORMAT")]
@@ -95,6 +97,9 @@ struct Global {
         value_name = "DURATION"
     )]
     request_timeout: Duration,
+    /// Which of these were given, and how.
+    #[arg(skip)]
+    sources: contexts::Sources,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,6 +126,10 @@ enum Command {
     Record(write::RecordArgs),
     /// Run or drive the simulated upstreams
     Sandbox(sandbox::SandboxArgs),
+    /// List the contexts: gateways by name
+    Contexts(contexts::ContextsArgs),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::CompletionsArgs),
 }
 
 /// Parses the arguments of the process, does what they say and gives the exit code.
@@ -132,8 +141,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // A reader that has gone away misses the help text; there is nobody left to tell.
-            error.print().ok();
+            match usage::complaint(&error) {
+                Some(complaint) => render::note(complaint),
+                // A reader that has gone away misses the help text; there is nobody left to tell.
+                None => drop(error.print()),
+            }
             return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
         }
     };
@@ -153,7 +165,9 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let color = if live::is_able(&std::io::stdout()) { ColorChoice::Auto } else { ColorChoice::Never };
     let matches = Cli::command().color(color).try_get_matches_from(arguments)?;
-    Cli::from_arg_matches(&matches)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.sources = contexts::Sources::of(&matches);
+    Ok(cli)
 }
 
 async fn dispatch(cli: Cli) -> Exit {
@@ -171,12 +185,15 @@ async fn dispatch(cli: Cli) -> Exit {
         Command::Stop(args) => write::stop(args, &global, &mut out).await,
         Command::Record(args) => write::record(args, &global, &mut out).await,
         Command::Sandbox(args) => sandbox::sandbox(args, &mut out).await,
+        Command::Contexts(args) => contexts::contexts(&args, &mut out),
+        Command::Completions(args) => completions::completions(&args, &mut out),
     };
     match result.and_then(|exit| out.flush().map(|()| exit)) {
         Ok(exit) => exit,
         Err(Failure::Closed) => Exit::Passed,
         Err(failure) => {
-            render::note(format!("error: {failure}"));
+            let more = suggest::more(&failure, &global).await;
+            render::note(format!("error: {failure}{more}"));
             failure.exit()
         }
     }

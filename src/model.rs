@@ -6,6 +6,7 @@ pub mod execution;
 pub mod filter;
 pub mod id;
 pub mod item;
+pub mod near;
 pub mod resource;
 pub mod status;
 pub mod test;

@@ -1,6 +1,6 @@
 //! The connection to a gateway, and reading whole lists through it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
@@ -10,7 +10,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use super::Global;
-use super::failure::Failure;
+use super::contexts::{self, Setting, Target};
+use super::failure::{Failure, root_cause, trust_advice};
 use super::json::Contract;
 use super::render::note;
 use super::rows::Row;
@@ -36,28 +37,29 @@ pub(crate) struct Gateway {
 /// A client whose calls show who makes them.
 pub(crate) type Client = TestExecutionServiceClient<InterceptedService<Channel, Bearer>>;
 
-/// Adds the token of `--token-file`, read anew for each call: whoever gives out tokens replaces them before they end.
+/// Adds the token of the token file, read anew for each call: whoever gives out tokens replaces them before they end.
 #[derive(Clone, Debug)]
-pub(crate) struct Bearer(Option<PathBuf>);
+pub(crate) struct Bearer(Option<Setting<PathBuf>>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(path) = &self.0 {
-            let token = bearer(path).map_err(Status::unauthenticated)?;
+        if let Some(file) = &self.0 {
+            let token = bearer(file).map_err(Status::unauthenticated)?;
             request.metadata_mut().insert("authorization", token);
         }
         Ok(request)
     }
 }
 
-fn bearer(path: &Path) -> Result<MetadataValue<Ascii>, String> {
+fn bearer(file: &Setting<PathBuf>) -> Result<MetadataValue<Ascii>, String> {
+    let Setting { value: path, name } = file;
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("--token-file {shown}: {error}"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name} {shown}: {error}"))?;
     // Where a file holds an old and a new token, the last one is the new one.
     let token = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-    let token = token.ok_or_else(|| format!("--token-file {shown} is empty"))?;
+    let token = token.ok_or_else(|| format!("{name} {shown} is empty"))?;
     let mut value: MetadataValue<Ascii> =
-        format!("Bearer {token}").parse().map_err(|_| format!("--token-file {shown} holds no token"))?;
+        format!("Bearer {token}").parse().map_err(|_| format!("{name} {shown} holds no token"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -65,33 +67,33 @@ fn bearer(path: &Path) -> Result<MetadataValue<Ascii>, String> {
 impl Gateway {
     /// Connects at once, so that a wrong address shows before anything else happens.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
-        let secured = global.ca_file.is_some() || global.cert_file.is_some();
-        let address = address(&global.server, secured)?;
-        let bearer = Bearer(global.token_file.clone());
-        if let Some(path) = &bearer.0 {
-            self::bearer(path).map_err(Failure::Usage)?;
+        let target = contexts::target(global)?;
+        let secured = target.ca_file.is_some() || target.identity.is_some();
+        let address = address(&target.server, secured)?;
+        if let Some(file) = &target.token_file {
+            self::bearer(file).map_err(Failure::Usage)?;
             if goes_in_the_clear(&address) {
                 note(format!("warning: the token goes to {address} in the clear; https would hide it"));
             }
         }
+        let Setting { value: server, name } = &target.server;
         let mut endpoint = Endpoint::from_shared(address.clone())
-            .map_err(|error| Failure::Usage(format!("--server {}: {error}", global.server)))?
+            .map_err(|error| Failure::Usage(format!("{name} {server}: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_while_idle(true);
         if address.starts_with("https:") {
             endpoint = endpoint
-                .tls_config(tls(global)?)
+                .tls_config(tls(&target)?)
                 .map_err(|error| Failure::Usage(format!("TLS can't be set up: {}", root_cause(&error))))?;
         }
         let channel = endpoint.connect().await.map_err(|error| {
-            Failure::Trouble(format!(
-                "can't reach the gateway at {address}: {}; hint: `testgate serve --sandbox` starts one, --server \
-                 names another",
-                root_cause(&error)
-            ))
+            let cause = root_cause(&error);
+            let hint = trust_advice(&cause)
+                .unwrap_or("`testgate serve --sandbox` starts one, --server names another");
+            Failure::Trouble(format!("can't reach the gateway at {address}: {cause}; hint: {hint}"))
         })?;
-        let client = TestExecutionServiceClient::with_interceptor(channel, bearer);
+        let client = TestExecutionServiceClient::with_interceptor(channel, Bearer(target.token_file));
         Ok(Self { client, timeout: global.request_timeout })
     }
 
@@ -113,24 +115,17 @@ impl Gateway {
     }
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn tls(global: &Global) -> Result<ClientTlsConfig, Failure> {
-    let read = |flag: &str, path: &Path| {
-        std::fs::read(path).map_err(|error| Failure::Usage(format!("{flag} {}: {error}", path.display())))
+fn tls(target: &Target) -> Result<ClientTlsConfig, Failure> {
+    let read = |file: &Setting<PathBuf>| {
+        let Setting { value: path, name } = file;
+        std::fs::read(path).map_err(|error| Failure::Usage(format!("{name} {}: {error}", path.display())))
     };
-    let mut tls = match &global.ca_file {
-        Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
+    let mut tls = match &target.ca_file {
+        Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file)?)),
         None => ClientTlsConfig::new().with_native_roots(),
     };
-    if let (Some(certificate), Some(key)) = (&global.cert_file, &global.key_file) {
-        tls = tls.identity(Identity::from_pem(read("--cert-file", certificate)?, read("--key-file", key)?));
+    if let Some((certificate, key)) = &target.identity {
+        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
     }
     Ok(tls)
 }
@@ -144,17 +139,18 @@ fn goes_in_the_clear(address: &str) -> bool {
 }
 
 /// The address as a URI: a bare `host:port` is plain HTTP, unless something is named that only TLS has a use for.
-fn address(server: &str, secured: bool) -> Result<String, Failure> {
+fn address(server: &Setting<String>, secured: bool) -> Result<String, Failure> {
+    let Setting { value: server, name } = server;
     match server.split_once("://") {
         Some(("http" | "unix", _)) if secured => Err(Failure::Usage(format!(
-            "--server {server} is in the clear: --ca-file and --cert-file go with https://"
+            "{name} {server} is in the clear: authorities and certificates go with https://"
         ))),
         Some(("http" | "https" | "unix", _)) => Ok(server.to_owned()),
         Some((scheme, _)) => Err(Failure::Usage(format!(
-            "--server {server}: scheme {scheme} is not supported, only https, http and unix"
+            "{name} {server}: scheme {scheme} is not supported, only https, http and unix"
         ))),
         None if server.starts_with("unix:") => Ok(server.to_owned()),
-        None if server.is_empty() => Err(Failure::Usage("--server is empty".into())),
+        None if server.is_empty() => Err(Failure::Usage(format!("{name} is empty"))),
         None if secured => Ok(format!("https://{server}")),
         None => Ok(format!("http://{server}")),
     }
@@ -265,6 +261,9 @@ mod tests {
 
     #[test]
     fn addresses_are_http_or_unix() {
+        let address = |server: &str, secured| {
+            address(&Setting { value: server.to_owned(), name: "--server".to_owned() }, secured)
+        };
         assert_eq!(address("http://h:1", false).unwrap(), "http://h:1");
         assert_eq!(address("https://h:1", false).unwrap(), "https://h:1");
         assert_eq!(address("h:1", false).unwrap(), "http://h:1");
@@ -288,10 +287,11 @@ mod tests {
     fn the_last_token_of_a_file_is_shown_and_nothing_else_ever() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "old\nnew\n\n").unwrap();
-        let token = bearer(file.path()).unwrap();
+        let setting = Setting { value: file.path().to_owned(), name: "--token-file".to_owned() };
+        let token = bearer(&setting).unwrap();
         assert_eq!(token.to_str().unwrap(), "Bearer new");
         assert!(!format!("{token:?}").contains("new"));
         std::fs::write(file.path(), "can\0ary").unwrap();
-        assert!(!bearer(file.path()).unwrap_err().contains("ary"));
+        assert!(!bearer(&setting).unwrap_err().contains("ary"));
     }
 }

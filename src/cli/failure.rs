@@ -83,9 +83,12 @@ fn describe(what: &str, status: &Status) -> String {
         line.push(' ');
         line.push_str(reason);
     }
-    if !status.message().is_empty() {
+    // What tonic says of a broken transport is that it is broken.
+    let cause = std::error::Error::source(status).map(root_cause);
+    let message = cause.as_deref().unwrap_or(status.message());
+    if !message.is_empty() {
         line.push_str(": ");
-        line.push_str(status.message());
+        line.push_str(message);
     }
     let details = status.get_error_details();
     if let Some(bad) = details.bad_request() {
@@ -101,9 +104,12 @@ fn describe(what: &str, status: &Status) -> String {
             line.push_str(&format!(" (upstream: {})", known.join(" ")));
         }
     }
-    if let Some(hint) = reason.as_deref().and_then(hint) {
+    let advice = || cause.as_deref().and_then(trust_advice);
+    if let Some(hint) = reason.as_deref().and_then(hint).or_else(advice) {
         line.push_str("; hint: ");
         line.push_str(hint);
+    } else if speaks_otherwise(status) {
+        line.push_str("; hint: it does not speak gRPC in the clear there; https:// is for one with TLS");
     } else if let Some(wait) = retry_delay(status) {
         line.push_str(&format!("; it may be tried again in {}", humantime::format_duration(whole_ms(wait))));
     } else if reason.is_none() && is_lost(status) {
@@ -112,6 +118,43 @@ fn describe(what: &str, status: &Status) -> String {
         );
     }
     line
+}
+
+/// The innermost of an error's causes.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// What to do where two ends did not agree on whom to trust.
+pub(crate) fn trust_advice(cause: &str) -> Option<&'static str> {
+    const KNOWN: [(&str, &str); 7] = [
+        ("not valid for name", "its certificate is for another name than the one in --server"),
+        ("certificate expired", "its certificate has to be renewed"),
+        ("InvalidContentType", "it does not speak TLS there; http:// talks to it in the clear"),
+        ("CertificateRequired", "it wants to see --cert-file and --key-file"),
+        ("UnknownCA", "it does not know who vouches for --cert-file"),
+        ("DecryptError", "it does not know who vouches for --cert-file"),
+        ("invalid peer certificate", "--ca-file names the authority that vouches for it"),
+    ];
+    KNOWN.iter().find(|(part, _)| cause.contains(part)).map(|(_, advice)| *advice)
+}
+
+/// Whether what answers speaks no HTTP/2, as a port with TLS or a web server.
+fn speaks_otherwise(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let reason =
+            error.downcast_ref::<h2::Error>().filter(|error| !error.is_io()).and_then(h2::Error::reason);
+        if matches!(reason, Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn whole_ms(duration: Duration) -> Duration {
@@ -152,6 +195,10 @@ fn hint(reason: &str) -> Option<&'static str> {
         }
         "RESOURCE_NOT_FOUND" => "`testgate backends` and `testgate tests BACKEND` list what there is",
         "EXECUTION_NOT_DONE" => "`testgate watch NAME` ends when it is done",
+        "CALLER_UNAUTHENTICATED" => {
+            "--token-file or --cert-file says who calls; is it the right one, and not expired?"
+        }
+        "CALLER_NOT_PERMITTED" => "who runs the gateway grants what callers may do",
         "TEST_NOT_STARTABLE" => "`testgate get TEST` shows why",
         "RECORD_OUTCOME_UNKNOWN" | "STOP_OUTCOME_UNKNOWN" => "send the very same request again",
         _ => return None,
@@ -174,6 +221,7 @@ pub(crate) fn is_lost(status: &Status) -> bool {
     match reason(status) {
         Some(reason) => matches!(reason.as_str(), "GATEWAY_DRAINING" | "GATEWAY_STARTING"),
         // What tonic makes of a broken transport has various codes, but only such a status has a source.
+        None if speaks_otherwise(status) => false,
         None => status.code() == Code::Unavailable || std::error::Error::source(status).is_some(),
     }
 }

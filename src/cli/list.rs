@@ -12,6 +12,9 @@ use crate::proto::v1::{ListBackendsRequest, ListExecutionsRequest, ListTestsRequ
 
 /// `testgate backends`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  testgate backends\n  testgate backends -o json --server https://testgate:50051"
+)]
 pub(crate) struct BackendsArgs {
     /// Read at most so many
     #[arg(long, value_name = "N")]

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::client::{Gateway, read_list};
 use super::failure::Failure;
+use crate::model::near::did_you_mean;
 use crate::proto::v1::{ListTestsRequest, Test};
 
 /// What kind of resource a name means.
@@ -175,8 +176,17 @@ impl<'a> Finder<'a> {
             self.known.insert(parent.clone(), tests);
         }
         let tests = self.known.get(&parent).map(Vec::as_slice).unwrap_or_default();
-        let matching = tests.iter().filter(|test| is(test, wanted)).map(|test| test.name.clone());
-        pick(matching.collect(), backend, wanted)
+        let matching: Vec<_> =
+            tests.iter().filter(|test| is(test, wanted)).map(|test| test.name.clone()).collect();
+        if matching.is_empty() {
+            let known = tests.iter().flat_map(|test| [test.display_name.as_str(), id(test)]);
+            return Err(Failure::Trouble(format!(
+                "{backend} has no test with the id or display name `{wanted}`{}; hint: `testgate tests {backend}` \
+                 lists them",
+                did_you_mean(wanted, known)
+            )));
+        }
+        pick(matching, backend, wanted)
     }
 }
 
@@ -191,8 +201,12 @@ pub(crate) fn short_test(name: &str, display_name: &str) -> String {
     format!("{backend}/{}", if display_name.is_empty() { id } else { display_name })
 }
 
+fn id(test: &Test) -> &str {
+    test.name.rsplit('/').next().unwrap_or_default()
+}
+
 fn is(test: &Test, wanted: &str) -> bool {
-    let id = test.name.rsplit('/').next().unwrap_or_default();
+    let id = id(test);
     test.display_name == wanted
         || id == wanted
         || percent_decode_str(id).decode_utf8().is_ok_and(|decoded| decoded == wanted)
@@ -203,9 +217,6 @@ fn pick(mut matching: Vec<String>, backend: &str, wanted: &str) -> Result<String
     matching.sort();
     matching.dedup();
     match matching.len() {
-        0 => Err(Failure::Trouble(format!(
-            "{backend} has no test with the id or display name `{wanted}`; hint: `testgate tests {backend}` lists them"
-        ))),
         1 => Ok(matching.remove(0)),
         count => {
             let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
@@ -297,7 +308,6 @@ mod tests {
     fn an_ambiguous_name_lists_its_candidates() {
         let names = |count: usize| (0..count).map(|n| format!("backends/b/tests/{n}")).collect::<Vec<_>>();
         assert_eq!(pick(names(1), "b", "x").unwrap(), "backends/b/tests/0");
-        assert!(matches!(pick(names(0), "b", "x"), Err(Failure::Trouble(_))));
         let text = pick(names(7), "b", "x").unwrap_err().to_string();
         assert!(text.contains("backends/b/tests/4 and 2 more"), "{text}");
         let twice = vec!["backends/b/tests/0".to_owned(); 2];

@@ -38,15 +38,18 @@ enum SandboxCommand {
     /// Run only the simulated upstreams
     Serve(SandboxServeArgs),
     /// Show what the simulated upstreams hold
+    #[command(after_help = "Example:\n  testgate sandbox state")]
     State,
     /// Make an upstream misbehave
     Fault(FaultArgs),
     /// Take back injected faults
+    #[command(after_help = "Examples:\n  testgate sandbox clear\n  testgate sandbox clear lex")]
     Clear {
         /// Only those of one upstream
         upstream: Option<UpstreamName>,
     },
     /// Show the calls an upstream got
+    #[command(after_help = "Example:\n  testgate sandbox calls connect StartTestCaseExecution")]
     Calls {
         /// Whose
         upstream: UpstreamName,
@@ -54,12 +57,16 @@ enum SandboxCommand {
         operation: Option<String>,
     },
     /// Set the pace of simulated time
+    #[command(after_help = "Example:\n  testgate sandbox clock 10")]
     Clock {
         /// How many simulated seconds pass in a second
         #[arg(value_parser = clock_scale)]
         scale: f64,
     },
     /// Send an upstream a command as JSON, as '{"command":"state"}'
+    #[command(
+        after_help = "Example:\n  testgate sandbox send connect '{\"command\": \"start\", \"test\": \"greeting\"}'"
+    )]
     Send {
         /// To whom
         upstream: UpstreamName,
@@ -71,6 +78,7 @@ enum SandboxCommand {
 
 /// `testgate sandbox serve`
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  testgate sandbox serve --clock-scale 10")]
 pub(crate) struct SandboxServeArgs {
     /// How many simulated seconds pass in a second
     #[arg(long, value_name = "X", default_value = "1", value_parser = clock_scale)]
@@ -78,6 +86,10 @@ pub(crate) struct SandboxServeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  testgate sandbox fault connect StartTestCaseExecution throttle --times 3 --retry-after \
+                  2\n  testgate sandbox fault lex '*' delay --delay 500"
+)]
 struct FaultArgs {
     /// Who misbehaves
     upstream: UpstreamName,

@@ -47,6 +47,9 @@ pub(crate) struct ServeArgs {
 
 /// `testgate check`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  testgate check --config testgate.toml\n  testgate check --config testgate.toml --probe"
+)]
 pub(crate) struct CheckArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]

@@ -1,8 +1,28 @@
 use super::*;
 
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    parse(std::iter::once("testgate").chain(line.split_whitespace()).map(OsString::from))
+}
+
+/// Why a command line is refused, or what is shown in its place.
+pub(super) fn refused(line: &str) -> clap::Error {
+    parsed(line).unwrap_err()
+}
+
 fn exit_of(line: &str) -> Result<Cli, u8> {
-    let arguments = std::iter::once("testgate").chain(line.split_whitespace()).map(OsString::from);
-    parse(arguments).map_err(|error| u8::try_from(error.exit_code()).unwrap())
+    parsed(line).map_err(|error| u8::try_from(error.exit_code()).unwrap())
+}
+
+#[test]
+fn every_command_has_examples_in_its_help() {
+    fn check(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains("Example"), "{path}: {help:?}");
+        assert!(help.contains(path.trim()), "{path}: the example is another command's: {help:?}");
+        command.get_subcommands().for_each(|command| check(command, &path));
+    }
+    check(&Cli::command(), "");
 }
 
 #[test]
@@ -36,6 +56,11 @@ fn every_command_of_the_contract_parses() {
         "sandbox calls openmetadata",
         "sandbox clock 10 --control http://h:1",
         "sandbox send connect {}",
+        "run connect-prod --filter x --junit report.xml",
+        "run a/b c/d --request-id i",
+        "contexts -o name",
+        "completions fish",
+        "backends --context prod",
     ] {
         assert!(exit_of(line).is_ok(), "{line}");
     }
@@ -57,6 +82,8 @@ fn a_wrong_command_line_exits_with_2_and_help_with_0() {
         "record b/t --verdict pending --end-time 1",
         "backends -o yaml",
         "sandbox clock -1",
+        "completions tcsh",
+        "run b/t --detach --junit f",
     ] {
         assert_eq!(exit_of(line).unwrap_err(), 2, "{line}");
     }

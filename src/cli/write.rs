@@ -17,6 +17,10 @@ use crate::proto::v1::{
 
 /// `testgate stop`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  testgate stop connect-prod/greeting/EXECUTION --reason 'enough seen'\n  testgate stop \
+                  quality/orders/EXECUTION --allow-test-scope"
+)]
 pub(crate) struct StopArgs {
     /// The execution: BACKEND/TEST/EXECUTION or its full name
     name: String,

@@ -7,4 +7,6 @@ mod junit;
 mod live;
 mod sandbox;
 mod serve;
+mod settings;
 mod several;
+mod trust;

@@ -4,6 +4,7 @@ use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Expr, Field, FilterError, MAX_CHARS, MAX_DEPTH, MAX_TERMS, Op, Operand, Schema, Term};
+use crate::model::near::{did_you_mean, nearest};
 use crate::model::{State, Timestamp, Verdict};
 
 /// Reads a whole filter; `None` where the text is blank.
@@ -149,9 +150,8 @@ impl<'a> Parser<'a> {
 
     fn unknown_field(&self, name: &str) -> String {
         let known = self.schema.fields();
-        let near = known.iter().find(|field| distance(name, field.trim_end_matches('.')) <= 2);
-        let hint = match near {
-            Some(field) => format!("did you mean {}?", field.trim_end_matches('.')),
+        let hint = match nearest(name, known.iter().map(|field| field.trim_end_matches('.'))) {
+            Some(field) => format!("did you mean {field}?"),
             None => {
                 let spelled = known.iter().map(|field| {
                     if field.ends_with('.') { format!("{field}KEY") } else { (*field).to_owned() }
@@ -193,7 +193,9 @@ impl<'a> Parser<'a> {
             Some(operand) if !quoted => Ok(operand),
             Some(_) => Err(error(at, format!("{value} is written without quotes here"))),
             None => {
-                Err(error(at, format!("{value:?} is no value of {field}: use one of {}", names.join(", "))))
+                let meant = did_you_mean(&value, names.iter().copied());
+                let names = names.join(", ");
+                Err(error(at, format!("{value:?} is no value of {field}: use one of {names}{meant}")))
             }
         };
         match field {
@@ -316,21 +318,4 @@ fn error(at: usize, message: impl Into<String>) -> FilterError {
 fn moment(text: &str) -> Option<Timestamp> {
     let time = Timestamp::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
     crate::model::execution::presentable(time)
-}
-
-/// How many letters must change to make one word of the other. A field's name is short, and a longer word is far.
-fn distance(one: &str, other: &str) -> usize {
-    if one.len() > 32 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.bytes().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
