@@ -6,6 +6,7 @@
 
 mod bare;
 mod cap;
+mod cli;
 mod fanout;
 mod forwarded;
 #[path = "../support/gateway.rs"]
@@ -30,7 +31,7 @@ mod upstream;
 use anyhow::bail;
 
 /// The figures, in the order in which they are taken.
-const FIGURES: [&str; 12] = [
+const FIGURES: [&str; 14] = [
     "start",
     "store",
     "memory",
@@ -43,6 +44,8 @@ const FIGURES: [&str; 12] = [
     "cap",
     "connect",
     "lex",
+    "get",
+    "watch",
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -81,6 +84,8 @@ async fn take(figure: &str) -> anyhow::Result<()> {
         "cap" => cap::refused().await,
         "connect" => staleness::connect().await,
         "lex" => staleness::lex().await,
+        "get" => cli::get().await,
+        "watch" => cli::watch().await,
         _ => bail!("{figure} is not a figure"),
     }
 }

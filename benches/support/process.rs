@@ -28,8 +28,8 @@ pub(crate) struct Server {
     pub(crate) first_reply: Duration,
     /// The CPU time that the process spent on that.
     pub(crate) first_reply_cpu: Duration,
-    /// The CPU time of each thread that it has or had.
-    threads: Mutex<HashMap<OsString, Duration>>,
+    /// What it has used so far.
+    threads: Threads,
 }
 
 impl Server {
@@ -53,7 +53,7 @@ impl Server {
         }
         let first_reply = start.elapsed();
         let mut server =
-            Self { child, port, first_reply, first_reply_cpu: Duration::ZERO, threads: Mutex::default() };
+            Self { child, port, first_reply, first_reply_cpu: Duration::ZERO, threads: Threads::default() };
         server.first_reply_cpu = server.cpu()?;
         Ok(server)
     }
@@ -65,15 +65,7 @@ impl Server {
 
     /// The CPU time of all its threads so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
-            let task = task?;
-            // One that has just ended counts as it was seen last.
-            let Ok(times) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
-            let nanos = times.split_whitespace().next().context("an empty schedstat")?;
-            threads.insert(task.file_name(), Duration::from_nanos(nanos.parse()?));
-        }
-        Ok(threads.values().sum())
+        self.threads.cpu(self.pid()?)
     }
 
     /// A line of `/proc/PID/status` that is a size, in bytes.
@@ -100,6 +92,25 @@ impl Server {
     /// The process's number, while it runs.
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().context("the server has ended")
+    }
+}
+
+/// The CPU time of each thread that a process has or had.
+#[derive(Debug, Default)]
+pub(crate) struct Threads(Mutex<HashMap<OsString, Duration>>);
+
+impl Threads {
+    /// The CPU time of all of them so far.
+    pub(crate) fn cpu(&self, pid: u32) -> anyhow::Result<Duration> {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?;
+            // One that has just ended counts as it was seen last.
+            let Ok(times) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
+            let nanos = times.split_whitespace().next().context("an empty schedstat")?;
+            threads.insert(task.file_name(), Duration::from_nanos(nanos.parse()?));
+        }
+        Ok(threads.values().sum())
     }
 }
 
