@@ -48,6 +48,7 @@ mod service_manager;
 mod shutdown;
 mod slow_readers;
 mod start;
+mod start_refused;
 mod stop;
 mod stop_again;
 mod store;
