@@ -177,7 +177,8 @@ pub(crate) async fn lex() -> anyhow::Result<()> {
     let (mut ended_at, mut ages) = (HashMap::new(), Vec::new());
     let (cpu, begun) = (world.server.cpu()?, Instant::now());
     let mut ends = tokio::time::interval(Duration::from_millis(700));
-    let mut left = names.iter().step_by(11).take(80);
+    let ending: Vec<_> = names.iter().step_by(11).take(80).collect();
+    let mut left = ending.iter().copied();
     while begun.elapsed() < WINDOW {
         tokio::select! {
             _ = ends.tick() => if let Some(name) = left.next() {
@@ -202,7 +203,10 @@ pub(crate) async fn lex() -> anyhow::Result<()> {
     // Those of the second stream end first, and are told last: the others have been watched longer.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let half = TOGETHER / 2;
-    let together: HashSet<_> = second[NAMES - half..].iter().chain(&first[NAMES - half..]).cloned().collect();
+    let still_run = |part: &[String]| {
+        part.iter().rev().filter(|name| !ending.contains(name)).take(half).cloned().collect::<Vec<_>>()
+    };
+    let together: HashSet<_> = [second, first].into_iter().flat_map(still_run).collect();
     for name in &together {
         finish(name)?;
     }

@@ -254,6 +254,24 @@ fn those_of_a_list_that_can_not_be_used_are_read_by_themselves_until_it_shows_th
 }
 
 #[test]
+fn lists_that_were_asked_for_once_are_walked_through_once_though_they_keep_nobody_fresh() {
+    for (lists, views) in
+        [(Lists::ByState, vec![View::Waiting, View::Running]), (Lists::Newest, vec![View::Newest])]
+    {
+        let mut desk = Desk::new(lists);
+        let asked = desk.now;
+        assert!(desk.agenda.sweep(1, asked));
+        for view in &views {
+            assert_eq!(desk.agenda.swept(asked), None, "{view:?} is to come");
+            assert_eq!(desk.next(), Next::Walk(view.clone(), 1));
+            desk.walk(view, &[], true);
+        }
+        assert_eq!(desk.agenda.swept(asked), Some(true));
+        assert_eq!(desk.next(), Next::Nothing);
+    }
+}
+
+#[test]
 fn runs_of_one_test_are_listed_together_and_others_read_alone() {
     let mut desk = Desk::new(Lists::ByTest);
     let other = ExecutionName::parse("backends/b/tests/other/executions/x").unwrap();
