@@ -151,9 +151,11 @@ async fn runs_of_one_pipeline_are_kept_fresh_by_its_list() {
     let mut stream = Stream::open(&world, request).await.unwrap();
     assert_eq!(stream.opening().await.0.len(), names.len());
     let listed_again = async |stream: &mut Stream| {
-        let before = world.calls("openmetadata", LIST_RUNS);
+        let (before, mut beats) = (world.calls("openmetadata", LIST_RUNS), 0);
         while world.calls("openmetadata", LIST_RUNS) < before + 3 {
             stream.beat().await;
+            beats += 1;
+            assert!(beats < 30, "nobody asks for the list");
         }
     };
     listed_again(&mut stream).await;
