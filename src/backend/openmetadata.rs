@@ -10,6 +10,7 @@ mod items;
 mod list;
 mod names;
 mod protocol;
+mod recent;
 mod record;
 mod runs;
 mod status;
@@ -18,7 +19,6 @@ mod wire;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moka::future::Cache;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ use self::api::Api;
 use self::client::Client;
 use self::names::{Directory, Subject, labels, shown};
 use self::protocol::Bearer;
+use self::recent::Recent;
 use self::record::Locks;
 use self::status::CaseWord;
 use self::wire::{Pipeline, Row, TestCase};
@@ -60,11 +61,11 @@ const CASE_CAPABILITIES: Capabilities = Capabilities {
 const CAPABILITIES: Capabilities = Capabilities { record_execution: true, ..PIPELINE_CAPABILITIES };
 
 /// Results recorded through the gateway that are remembered, so that they don't count for a run.
-const MAX_RECORDED: u64 = 100_000;
+const MAX_RECORDED: usize = 100_000;
 /// No run is judged later than this after its results.
 const RECORDED_TTL: Duration = Duration::from_secs(2 * 86_400);
 /// Words of cases that are remembered while a large suite is read over several calls.
-const MAX_WORDS: u64 = 50_000;
+const MAX_WORDS: usize = 50_000;
 const WORDS_TTL: Duration = Duration::from_secs(3_600);
 
 /// One OpenMetadata server.
@@ -75,10 +76,10 @@ pub struct OpenMetadata {
     directory: Directory,
     locks: Locks,
     /// What was recorded here. A restart forgets it, and a run of that time would count it then.
-    recorded: Cache<(Uuid, i64), ()>,
-    words: Cache<(Uuid, String), CaseWord>,
+    recorded: Recent<(Uuid, i64), ()>,
+    words: Recent<(Uuid, String), CaseWord>,
     /// Runs that upstream has shown.
-    seen: Cache<(Uuid, String), ()>,
+    seen: Recent<(Uuid, String), ()>,
     settle_time: Duration,
     tracking_deadline: Duration,
     clock: Clock,
@@ -101,9 +102,9 @@ impl OpenMetadata {
             },
             directory: Directory::new(),
             locks: Locks::default(),
-            recorded: Cache::builder().max_capacity(MAX_RECORDED).time_to_live(RECORDED_TTL).build(),
-            words: Cache::builder().max_capacity(MAX_WORDS).time_to_live(WORDS_TTL).build(),
-            seen: Cache::builder().max_capacity(MAX_WORDS).time_to_live(WORDS_TTL).build(),
+            recorded: Recent::new(MAX_RECORDED, RECORDED_TTL),
+            words: Recent::new(MAX_WORDS, WORDS_TTL),
+            seen: Recent::new(MAX_WORDS, WORDS_TTL),
             settle_time: openmetadata.settle_time,
             tracking_deadline: config.tracking_deadline,
             clock: shared.clock.clone(),
@@ -172,7 +173,7 @@ impl OpenMetadata {
             let text = format!("the pipeline can't be started now: {reason}");
             return Err(BackendError::new(ErrorKind::TestNotStartable, text));
         }
-        let known = self.directory.note_pipeline(&pipeline).await;
+        let known = self.directory.note_pipeline(&pipeline);
         let details =
             OpenMetadataDetails { fully_qualified_name: known.fqn.clone(), ..OpenMetadataDetails::default() };
         Ok(StartPlan {
@@ -335,7 +336,7 @@ impl Backend for OpenMetadata {
         let begun = Instant::now();
         let observed = match self.observe_once(call, subject, target).await {
             // The name may have changed since it was read.
-            Err(error) if error.is_gone() && self.directory.forget(subject, begun).await => {
+            Err(error) if error.is_gone() && self.directory.forget(subject, begun) => {
                 self.observe_once(call, subject, target).await
             }
             observed => observed,
@@ -354,7 +355,7 @@ impl Backend for OpenMetadata {
         let subject = self.subject(test)?;
         let begun = Instant::now();
         let listed = match self.executions_of(call, subject, page, hint).await {
-            Err(error) if error.is_gone() && self.directory.forget(subject, begun).await => {
+            Err(error) if error.is_gone() && self.directory.forget(subject, begun) => {
                 self.executions_of(call, subject, page, hint).await
             }
             listed => listed,

@@ -71,7 +71,7 @@ impl OpenMetadata {
                 TestsAt::Pipelines(after) => {
                     let (rows, next) = self.client.pipelines(call, room, after.as_deref()).await?;
                     for row in rows {
-                        self.directory.note_pipeline(&row.value).await;
+                        self.directory.note_pipeline(&row.value);
                         items.push(super::pipeline_test(&row.value));
                     }
                     Some(next.map_or(TestsAt::Cases(None), |next| TestsAt::Pipelines(Some(next))))
@@ -79,7 +79,7 @@ impl OpenMetadata {
                 TestsAt::Cases(after) => {
                     let (rows, next) = self.client.cases(call, None, "tags", room, after.as_deref()).await?;
                     for row in rows {
-                        self.directory.note_case(&row.value).await;
+                        self.directory.note_case(&row.value);
                         items.push(super::case_test(&row.value));
                     }
                     next.map(|next| TestsAt::Cases(Some(next)))
@@ -268,7 +268,7 @@ impl OpenMetadata {
             TestsAt::Pipelines(after) => {
                 let (rows, next) = self.client.pipelines(call, WALK, after.as_deref()).await?;
                 for row in rows {
-                    stops.push(Stop::Pipeline(self.directory.note_pipeline(&row.value).await));
+                    stops.push(Stop::Pipeline(self.directory.note_pipeline(&row.value)));
                 }
                 Ok((stops, Some(next.map_or(TestsAt::Cases(None), |next| TestsAt::Pipelines(Some(next))))))
             }
@@ -277,7 +277,7 @@ impl OpenMetadata {
                 let (rows, next) = self.client.cases(call, None, fields, WALK, after.as_deref()).await?;
                 for row in rows {
                     let newest = newest(&row.value);
-                    stops.push(Stop::Case(self.directory.note_case(&row.value).await, newest));
+                    stops.push(Stop::Case(self.directory.note_case(&row.value), newest));
                 }
                 Ok((stops, next.map(|next| TestsAt::Cases(Some(next)))))
             }

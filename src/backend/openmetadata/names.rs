@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::future::Cache;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::recent::Recent;
 use super::wire::{Pipeline, Tag, TestCase};
 use crate::model::{Labels, TestId};
 
@@ -14,7 +14,7 @@ use crate::model::{Labels, TestId};
 const CASE_TTL: Duration = Duration::from_secs(600);
 /// A pipeline's subset of cases may be edited between runs.
 const PIPELINE_TTL: Duration = Duration::from_secs(60);
-const MAX_ENTRIES: u64 = 20_000;
+const MAX_ENTRIES: usize = 20_000;
 /// More tags than this are left out.
 const MAX_TAGS: usize = 64;
 
@@ -53,8 +53,8 @@ pub(super) struct PipelineRef {
 /// What is remembered of cases and pipelines.
 #[derive(Debug)]
 pub(super) struct Directory {
-    cases: Cache<Uuid, Arc<CaseRef>>,
-    pipelines: Cache<Uuid, Arc<PipelineRef>>,
+    cases: Recent<Uuid, Arc<CaseRef>>,
+    pipelines: Recent<Uuid, Arc<PipelineRef>>,
 }
 
 impl Subject {
@@ -81,20 +81,18 @@ impl Subject {
 
 impl Directory {
     pub(super) fn new() -> Self {
-        let cases = Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(CASE_TTL).build();
-        let pipelines = Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(PIPELINE_TTL).build();
-        Self { cases, pipelines }
+        Self { cases: Recent::new(MAX_ENTRIES, CASE_TTL), pipelines: Recent::new(MAX_ENTRIES, PIPELINE_TTL) }
     }
 
-    pub(super) async fn case(&self, id: Uuid) -> Option<Arc<CaseRef>> {
-        self.cases.get(&id).await
+    pub(super) fn case(&self, id: Uuid) -> Option<Arc<CaseRef>> {
+        self.cases.get(&id)
     }
 
-    pub(super) async fn pipeline(&self, id: Uuid) -> Option<Arc<PipelineRef>> {
-        self.pipelines.get(&id).await
+    pub(super) fn pipeline(&self, id: Uuid) -> Option<Arc<PipelineRef>> {
+        self.pipelines.get(&id)
     }
 
-    pub(super) async fn note_case(&self, case: &TestCase) -> Arc<CaseRef> {
+    pub(super) fn note_case(&self, case: &TestCase) -> Arc<CaseRef> {
         let entry = Arc::new(CaseRef {
             id: case.id,
             fqn: case.fully_qualified_name.clone(),
@@ -102,11 +100,11 @@ impl Directory {
             tags: labels(&case.tags),
             read: Instant::now(),
         });
-        self.cases.insert(case.id, Arc::clone(&entry)).await;
+        self.cases.insert(case.id, Arc::clone(&entry));
         entry
     }
 
-    pub(super) async fn note_pipeline(&self, pipeline: &Pipeline) -> Arc<PipelineRef> {
+    pub(super) fn note_pipeline(&self, pipeline: &Pipeline) -> Arc<PipelineRef> {
         let subset = pipeline.source_config.config.test_cases.clone().filter(|names| !names.is_empty());
         let entry = Arc::new(PipelineRef {
             id: pipeline.id,
@@ -121,24 +119,24 @@ impl Directory {
             tags: labels(&pipeline.tags),
             read: Instant::now(),
         });
-        self.pipelines.insert(pipeline.id, Arc::clone(&entry)).await;
+        self.pipelines.insert(pipeline.id, Arc::clone(&entry));
         entry
     }
 
     /// Forgets what was read before a moment. Returns whether there was such a thing, so that asking anew may help.
-    pub(super) async fn forget(&self, subject: Subject, before: Instant) -> bool {
+    pub(super) fn forget(&self, subject: Subject, before: Instant) -> bool {
         match subject {
             Subject::Case(id) => {
-                let stale = self.cases.get(&id).await.is_some_and(|entry| entry.read < before);
+                let stale = self.cases.get(&id).is_some_and(|entry| entry.read < before);
                 if stale {
-                    self.cases.invalidate(&id).await;
+                    self.cases.forget(&id);
                 }
                 stale
             }
             Subject::Pipeline(id) => {
-                let stale = self.pipelines.get(&id).await.is_some_and(|entry| entry.read < before);
+                let stale = self.pipelines.get(&id).is_some_and(|entry| entry.read < before);
                 if stale {
-                    self.pipelines.invalidate(&id).await;
+                    self.pipelines.forget(&id);
                 }
                 stale
             }

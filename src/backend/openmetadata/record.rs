@@ -70,7 +70,7 @@ impl OpenMetadata {
             return self.judge(id, &row, &wanted, None);
         }
         // From here on it may exist: it must not count as the work of a run, even if this call is cut off.
-        self.recorded.insert(key, ()).await;
+        self.recorded.insert(key, ());
         let mut lost = None;
         for _ in 0..MAX_WRITES {
             let written = match self.write(call, &case, &wanted).await {
@@ -78,7 +78,7 @@ impl OpenMetadata {
                 Err(refused) => {
                     // Certainly nothing came of this write; an earlier one may still be under way.
                     if lost.is_none() {
-                        self.recorded.invalidate(&key).await;
+                        self.recorded.forget(&key);
                     }
                     return Err(lost.unwrap_or(refused));
                 }
@@ -112,7 +112,7 @@ impl OpenMetadata {
             let text = "the test case is deleted in OpenMetadata; recording on it would bring it back";
             return Err(BackendError::new(ErrorKind::UpstreamNotFound, text));
         }
-        self.directory.note_case(&case).await;
+        self.directory.note_case(&case);
         Ok(case)
     }
 

@@ -40,21 +40,21 @@ pub(super) fn window(run: &Run, now_ms: i64) -> Span {
 impl OpenMetadata {
     /// A case by its id, remembered.
     pub(super) async fn case_ref(&self, call: &Call, id: Uuid) -> Result<Arc<CaseRef>, BackendError> {
-        if let Some(known) = self.directory.case(id).await {
+        if let Some(known) = self.directory.case(id) {
             return Ok(known);
         }
         // A deleted case keeps its results.
         let case = self.client.case(call, id, true).await?.value;
-        Ok(self.directory.note_case(&case).await)
+        Ok(self.directory.note_case(&case))
     }
 
     /// A test-suite pipeline by its id, remembered. Other pipelines are no tests.
     pub(super) async fn pipeline_ref(&self, call: &Call, id: Uuid) -> Result<Arc<PipelineRef>, BackendError> {
-        if let Some(known) = self.directory.pipeline(id).await {
+        if let Some(known) = self.directory.pipeline(id) {
             return Ok(known);
         }
         let pipeline = self.suite_pipeline(call, id).await?.value;
-        Ok(self.directory.note_pipeline(&pipeline).await)
+        Ok(self.directory.note_pipeline(&pipeline))
     }
 
     /// Reads a result of a case.
@@ -121,12 +121,12 @@ impl OpenMetadata {
             }
         };
         if found.is_some() {
-            self.seen.insert((pipeline.id, known.unwrap_or_default().to_owned()), ()).await;
+            self.seen.insert((pipeline.id, known.unwrap_or_default().to_owned()), ());
         }
         // A run that was there before and is not now is gone; one that never was may still turn up.
         let existed = target.upstream_id.is_some()
             || target.settling.is_some()
-            || self.seen.contains_key(&(pipeline.id, known.unwrap_or_default().to_owned()));
+            || self.seen.has(&(pipeline.id, known.unwrap_or_default().to_owned()));
         let young =
             !existed && target.create_time.is_some_and(|created| self.clock.since(created) < APPEARS_WITHIN);
         match found {
@@ -291,12 +291,12 @@ impl OpenMetadata {
     /// One case's word. Kept, so that a suite too large for one call is read over several.
     async fn case_word(&self, call: &Call, case: &TestCase, run: &Run) -> Result<CaseWord, BackendError> {
         let key = (case.id, run.run_id.clone());
-        if let Some(known) = self.words.get(&key).await {
+        if let Some(known) = self.words.get(&key) {
             return Ok(known);
         }
         let rows = self.case_results(call, case, run).await?;
         let word = CaseWord::of(&case.name, rows.iter().map(|row| &row.value));
-        self.words.insert(key, word.clone()).await;
+        self.words.insert(key, word.clone());
         Ok(word)
     }
 
@@ -314,7 +314,7 @@ impl OpenMetadata {
         }
         let (mut rows, _) =
             self.client.results(call, case.id, &case.fully_qualified_name, span, MAX_CANDIDATES).await?;
-        rows.retain(|row| !self.recorded.contains_key(&(case.id, row.value.timestamp)));
+        rows.retain(|row| !self.recorded.has(&(case.id, row.value.timestamp)));
         Ok(rows)
     }
 }
