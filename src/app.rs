@@ -2,6 +2,7 @@
 
 mod access;
 mod banner;
+mod files;
 mod health;
 mod probe;
 mod reload;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+pub use files::problems_of_files;
 pub use probe::{ProbedBackend, probe};
 pub use sandbox::{SandboxOptions, backends as sandbox_backends, start_sandbox};
 

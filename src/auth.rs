@@ -13,7 +13,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, watch};
 
-use crate::config::{AuthConfig, LimitsConfig};
+use crate::config::{AuthConfig, LimitsConfig, Problem};
 use crate::model::Clock;
 
 mod account;
@@ -32,7 +32,6 @@ pub use caller::Caller;
 pub use certificate::Certificate;
 pub use grant::{Access, Right};
 pub use jwt::FetchKeys;
-pub use policy::LoadError;
 
 use account::Accounts;
 use caller::{Credential, Identity};
@@ -114,8 +113,12 @@ impl Auth {
     /// Reads the policy's files. Without a configuration everybody may do everything.
     ///
     /// # Errors
-    /// A token that can't be read, or is none.
-    pub fn new(config: Option<&AuthConfig>, limits: &LimitsConfig, clock: Clock) -> Result<Self, LoadError> {
+    /// Everything that can't be read, or is not what it should be.
+    pub fn new(
+        config: Option<&AuthConfig>,
+        limits: &LimitsConfig,
+        clock: Clock,
+    ) -> Result<Self, Vec<Problem>> {
         Sources::read(config, limits, &[]).map(|sources| Self::of(sources, clock))
     }
 
@@ -138,8 +141,8 @@ impl Auth {
     /// Takes a new configuration in the place of the old one, or leaves the old one as it is.
     ///
     /// # Errors
-    /// A token that can't be read, or is none.
-    pub fn replace(&self, config: Option<&AuthConfig>, limits: &LimitsConfig) -> Result<(), LoadError> {
+    /// Everything that can't be read, or is not what it should be.
+    pub fn replace(&self, config: Option<&AuthConfig>, limits: &LimitsConfig) -> Result<(), Vec<Problem>> {
         let read = Sources::read(config, limits, self.0.policy.load().issuers())?;
         let mut sources = self.sources();
         *sources = read;

@@ -9,18 +9,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::config::TlsConfig;
 use crate::config::file::Watched;
+use crate::config::{Problem, TlsConfig};
 use crate::model::{Clock, Timestamp};
 
 /// Files that make no TLS.
@@ -69,17 +70,36 @@ impl Tls {
         Ok(Self(Arc::new(Inner { current, files: Mutex::new(files), clock, protocols })))
     }
 
-    /// Takes other files in the place of the old ones, or leaves the old ones in force.
-    ///
-    /// # Errors
-    /// One can't be read, or they don't fit together.
-    pub fn replace(&self, config: &TlsConfig) -> Result<(), TlsError> {
-        let files = Files::open(config)?;
-        let shown = files.load(&self.0.protocols)?;
-        let mut current = self.files();
-        *current = files;
-        self.0.current.store(Arc::new(shown));
-        Ok(())
+    /// Everything that is wrong with the files, also what would not keep the gateway from serving.
+    pub fn problems(config: &TlsConfig, now: Timestamp) -> Vec<Problem> {
+        let open = |path: &Path| Watched::open(path).map_err(unreadable);
+        let chain = open(&config.cert_file).and_then(|file| chain_of(&file));
+        let key = open(&config.key_file).and_then(|file| key_of(&file)).map(drop);
+        let clients = config.clients.as_ref().map_or(Ok(()), |clients| {
+            open(&clients.ca_file).and_then(|file| verifier_of(&file, clients.required)).map(drop)
+        });
+        let ended = match &chain {
+            Ok((_, ends)) if *ends <= now => {
+                Err(TlsError(format!("{} ended at {ends}", config.cert_file.display())))
+            }
+            _ => Ok(()),
+        };
+        let pair = match (&chain, &key, &clients) {
+            (Ok(_), Ok(()), Ok(())) => Files::open(config).and_then(|files| files.load(&[])).map(drop),
+            _ => Ok(()),
+        };
+        let found = [
+            ("cert_file", chain.map(drop)),
+            ("key_file", key),
+            ("client_ca_file", clients),
+            ("cert_file", ended),
+            ("key_file", pair),
+        ];
+        let problem = |(key, found): (&str, Result<(), TlsError>)| {
+            let TlsError(message) = found.err()?;
+            Some(Problem { line: None, key: format!("server.tls.{key}"), message })
+        };
+        found.into_iter().filter_map(problem).collect()
     }
 
     /// Looks whether the files have changed. Blocks while it reads.
@@ -130,7 +150,7 @@ impl fmt::Debug for Tls {
 
 impl Files {
     fn open(config: &TlsConfig) -> Result<Self, TlsError> {
-        let open = |path: &Path| Watched::open(path).map_err(|error| TlsError(format!("can't read {error}")));
+        let open = |path: &Path| Watched::open(path).map_err(unreadable);
         let clients = config.clients.as_ref();
         Ok(Self {
             certificate: open(&config.cert_file)?,
@@ -155,35 +175,14 @@ impl Files {
     }
 
     fn load(&self, protocols: &[Vec<u8>]) -> Result<Shown, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let wrong = |path: &Path, rule: String| TlsError(format!("{} {rule}", path.display()));
-        let chain = certificates(&self.certificate)?;
-        let first = chain.first().map(AsRef::as_ref).unwrap_or_default();
-        let (_, leaf) = X509Certificate::from_der(first)
-            .map_err(|error| wrong(self.certificate.path(), format!("holds no certificate: {error}")))?;
-        let ends = leaf.validity().not_after.to_datetime();
-        // What is wrong with a key is said without a byte of it.
-        let key = PrivateKeyDer::from_pem_slice(self.key.content())
-            .map_err(|_| wrong(self.key.path(), "holds no private key in PEM".to_owned()))?;
-
-        let builder = ServerConfig::builder_with_provider(provider.clone())
+        let (chain, ends) = chain_of(&self.certificate)?;
+        let key = key_of(&self.key)?;
+        let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError(error.to_string()))?;
         let builder = match &self.clients {
             None => builder.with_no_client_auth(),
-            Some((file, required)) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(file)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| wrong(file.path(), format!("is no good: {error}")))?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                let verifier = if *required { verifier } else { verifier.allow_unauthenticated() };
-                let verifier =
-                    verifier.build().map_err(|error| wrong(file.path(), format!("is no good: {error}")))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some((file, required)) => builder.with_client_cert_verifier(verifier_of(file, *required)?),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             let pair = format!("{} and {}", self.certificate.path().display(), self.key.path().display());
@@ -192,6 +191,44 @@ impl Files {
         config.alpn_protocols = protocols.to_vec();
         Ok(Shown { config: Arc::new(config), ends })
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn unreadable(error: io::Error) -> TlsError {
+    TlsError(format!("can't read {error}"))
+}
+
+fn wrong(file: &Watched, rule: impl fmt::Display) -> TlsError {
+    TlsError(format!("{} {rule}", file.path().display()))
+}
+
+/// The certificates of the gateway's file, and when the first of them ends.
+fn chain_of(file: &Watched) -> Result<(Vec<CertificateDer<'static>>, Timestamp), TlsError> {
+    let chain = certificates(file)?;
+    let first = chain.first().map(AsRef::as_ref).unwrap_or_default();
+    let leaf = X509Certificate::from_der(first);
+    let (_, leaf) = leaf.map_err(|error| wrong(file, format!("holds no certificate: {error}")))?;
+    let ends = leaf.validity().not_after.to_datetime();
+    Ok((chain, ends))
+}
+
+/// The key of a file. What is wrong with it is said without a byte of it.
+fn key_of(file: &Watched) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(file.content()).map_err(|_| wrong(file, "holds no private key in PEM"))
+}
+
+/// What looks at clients' certificates by the authorities of a file.
+fn verifier_of(file: &Watched, required: bool) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|error| wrong(file, format!("is no good: {error}")))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
+    verifier.build().map_err(|error| wrong(file, format!("is no good: {error}")))
 }
 
 /// All certificates of a file; at least one.

@@ -10,9 +10,27 @@ const MOST_EXPOSED: u32 = 20;
 
 #[test]
 fn the_configurations_have_no_problems() {
-    let files = [deploy().join("systemd/testgate.toml"), deploy().join("kubernetes/testgate.toml")];
-    for file in files {
-        ran(Command::new(env!("CARGO_BIN_EXE_testgate")).args(["check", "--config"]).arg(file));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["gateway.example".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap().pem();
+    for (file, place) in [("systemd", "/etc/testgate/"), ("kubernetes", "/run/secrets/")] {
+        // The files that it names are there, elsewhere.
+        let folder = tempfile::tempdir().unwrap();
+        let text = fs::read_to_string(deploy().join(file).join("testgate.toml")).unwrap();
+        let text = text.replace(place, &format!("{}/", folder.path().display()));
+        let named = text.lines().filter_map(|line| line.split_once("_file = \"")?.1.split('"').next());
+        for path in named.map(Path::new) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let content = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => certificate.clone(),
+                Some("key") => key.serialize_pem(),
+                _ => path.file_name().unwrap().to_str().unwrap().to_owned(),
+            };
+            fs::write(path, content).unwrap();
+        }
+        let copy = folder.path().join("testgate.toml");
+        fs::write(&copy, &text).unwrap();
+        ran(Command::new(env!("CARGO_BIN_EXE_testgate")).args(["check", "--config"]).arg(&copy));
     }
 }
 
@@ -95,6 +113,48 @@ fn the_image_is_built_with_the_pinned_compiler() {
     let version = pinned.split('"').nth(1).unwrap();
     let image = fs::read_to_string(dockerfile()).unwrap();
     assert!(image.contains(&format!("FROM rust:{version}-")), "{version} is pinned");
+}
+
+#[test]
+fn the_image_is_built_from_what_it_copies_and_without_a_network() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let image = fs::read_to_string(dockerfile()).unwrap();
+    let copied: Vec<&str> = image
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ").filter(|rest| !rest.starts_with("--")))
+        .flat_map(|line| line.split(' ').rev().skip(1))
+        .collect();
+    assert!(
+        ["Cargo.lock", "Cargo.toml", "build.rs", "proto", "src"].iter().all(|part| copied.contains(part))
+    );
+    // What the sources include is among it.
+    let mut folders = vec![root.join("src"), root.join("build.rs")];
+    while let Some(path) = folders.pop() {
+        if path.ends_with("tests") || path.ends_with("tests.rs") {
+            continue;
+        }
+        if path.is_dir() {
+            folders.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let included =
+            ["include_str!(\"", "include_bytes!(\""].into_iter().flat_map(|start| text.split(start).skip(1));
+        for included in included.filter_map(|rest| rest.split('"').next()) {
+            let found = path.parent().unwrap().join(included).canonicalize().unwrap();
+            let within = |part: &&str| found.starts_with(root.join(part).canonicalize().unwrap());
+            assert!(copied.iter().any(within), "{} includes {included}", path.display());
+        }
+    }
+    let networkless: Vec<&str> = image.lines().filter(|line| line.contains("cargo build")).collect();
+    assert_eq!(networkless, ["RUN --network=none cargo build --release --locked --offline --bin testgate"]);
+    // The stage before it has Cargo's two files alone. They name all that there is to fetch, and agree.
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        fs::copy(root.join(file), folder.path().join(file)).unwrap();
+    }
+    let tree = ["tree", "--locked", "--offline", "--edges", "normal,build"];
+    ran(Command::new(env!("CARGO")).args(tree).current_dir(folder.path()));
 }
 
 fn deploy() -> PathBuf {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -27,8 +26,10 @@ pub(super) struct Guard {
 impl Guard {
     /// Reads what the configuration names, and goes on to look whether it changes.
     pub(super) fn start(config: &Config, clock: &Clock, tasks: &Tasks) -> anyhow::Result<Self> {
-        let auth =
-            Auth::new(config.auth.as_ref(), &config.limits, clock.clone()).context("auth can't be set up")?;
+        let auth = Auth::new(config.auth.as_ref(), &config.limits, clock.clone()).map_err(|problems| {
+            let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("{}", all.join("; "))
+        })?;
         let http1 = config.server.doors.any_open();
         let tls = config.server.tls.as_ref().map(|tls| Tls::new(tls, http1, clock.clone())).transpose()?;
         let guard = Self { auth, tls };

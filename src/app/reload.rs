@@ -50,11 +50,10 @@ impl Reload {
         }
         let unchanged = config.backends.iter().filter(|backend| old.backends.contains(backend));
         let unchanged: HashSet<_> = unchanged.map(|backend| backend.id.clone()).collect();
-        let refused = |key: &str, message: String| vec![Problem { line: None, key: key.to_owned(), message }];
-        let unfinished =
-            self.tracker.unfinished().map_err(|error| refused("store.path", error.to_string()))?;
-        let replaced = self.guard.auth.replace(config.auth.as_ref(), &config.limits);
-        replaced.map_err(|error| refused("auth", error.to_string()))?;
+        let unfinished = self.tracker.unfinished().map_err(|error| {
+            vec![Problem { line: None, key: "store.path".to_owned(), message: error.to_string() }]
+        })?;
+        self.guard.auth.replace(config.auth.as_ref(), &config.limits)?;
         // From here on nothing fails.
         self.shared.quota.forget_rates();
         let setups = backend_setups(&config, &self.shared, &self.tracer);

@@ -1,6 +1,5 @@
 //! The policy: what the configuration and its files say of callers, at one moment.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::caller::Credential;
@@ -11,18 +10,8 @@ use super::verified::Verifications;
 use super::{ANONYMOUS, Refusal};
 use crate::config::backend::SecretSource;
 use crate::config::file::Watched;
-use crate::config::{AuthConfig, LimitsConfig};
+use crate::config::{AuthConfig, LimitsConfig, Problem};
 use crate::model::Timestamp;
-
-/// A policy that can't be put into force.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{place}: {message}")]
-pub struct LoadError {
-    /// Which token, key set or file.
-    pub place: String,
-    /// What is wrong with it; never what is in it.
-    pub message: String,
-}
 
 /// What callers are judged by. Never changes; another one takes its place.
 #[derive(Debug)]
@@ -155,7 +144,7 @@ impl Sources {
         config: Option<&AuthConfig>,
         limits: &LimitsConfig,
         earlier: &[Arc<Issuer>],
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, Vec<Problem>> {
         let rules = config.map(|config| RuleSources::read(config, earlier)).transpose()?;
         Ok(Self { limits: Arc::new(limits.clone()), rules })
     }
@@ -190,49 +179,63 @@ impl Sources {
 }
 
 impl RuleSources {
-    fn read(config: &AuthConfig, earlier: &[Arc<Issuer>]) -> Result<Self, LoadError> {
+    /// Reads everything, whatever is wrong with the first of it.
+    fn read(config: &AuthConfig, earlier: &[Arc<Issuer>]) -> Result<Self, Vec<Problem>> {
         let AuthConfig { tokens, issuers, grants } = config;
-        let issuers = issuers
-            .iter()
-            .map(|config| {
-                let wrong = |message| LoadError { place: format!("the issuer {}", config.issuer), message };
-                Issuer::new(config, earlier).map(Arc::new).map_err(wrong)
-            })
-            .collect::<Result<_, _>>()?;
-        let tokens: Vec<_> = tokens
-            .iter()
-            .map(|token| TokenSource::read(&token.subject, &token.source))
-            .collect::<Result<_, _>>()?;
-        for (at, one) in tokens.iter().enumerate() {
-            let shared =
-                |other: &&TokenSource| one.digests.iter().any(|digest| other.digests.contains(digest));
-            if let Some(other) = tokens.get(..at).unwrap_or_default().iter().find(shared) {
-                let message = format!("is the same token as that of {}", other.subject);
-                return Err(LoadError { place: format!("the token of {}", one.subject), message });
+        let mut problems = Vec::new();
+        let mut flawed = |key, message| problems.push(Problem { line: None, key, message });
+        let mut sound = Vec::new();
+        for (at, issuer) in issuers.iter().enumerate() {
+            match Issuer::new(issuer, earlier) {
+                Ok(issuer) => sound.push(Arc::new(issuer)),
+                Err(rule) => {
+                    flawed(format!("auth.jwt[{at}]"), format!("the issuer {}: {rule}", issuer.issuer))
+                }
             }
         }
-        Ok(Self { tokens, issuers, grants: grants.iter().map(Grant::new).map(Arc::new).collect() })
+        let mut known: Vec<TokenSource> = Vec::new();
+        for (at, token) in tokens.iter().enumerate() {
+            let read = TokenSource::read(&token.subject, &token.source).and_then(|read| {
+                let shared =
+                    |other: &&TokenSource| read.digests.iter().any(|one| other.digests.contains(one));
+                match known.iter().find(shared) {
+                    Some(other) => Err(format!("is the same as that of {}", other.subject)),
+                    None => Ok(read),
+                }
+            });
+            match read {
+                Ok(token) => known.push(token),
+                Err(rule) => {
+                    flawed(format!("auth.token[{at}]"), format!("the token of {} {rule}", token.subject));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let grants = grants.iter().map(Grant::new).map(Arc::new).collect();
+        Ok(Self { tokens: known, issuers: sound.into(), grants })
     }
 }
 
 impl TokenSource {
-    fn read(subject: &str, source: &SecretSource) -> Result<Self, LoadError> {
+    /// Reads a token; an error goes on after "the token of ...".
+    fn read(subject: &str, source: &SecretSource) -> Result<Self, String> {
         let subject: Arc<str> = format!("token:{subject}").into();
-        let wrong = |message: String| LoadError { place: format!("the token of {subject}"), message };
+        let digests = |content: &[u8], place: &dyn std::fmt::Display| {
+            token::digests(content).map_err(|rule| format!("is no good: {place} {rule}"))
+        };
         let (file, digests) = match source {
             SecretSource::File(path) => {
-                let file = Watched::open(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
-                let digests = token::digests(file.content());
-                let digests = digests.map_err(|rule| wrong(format!("{} {rule}", shown(path))))?;
+                let file = Watched::open(path).map_err(|error| format!("can't be read: {error}"))?;
+                let digests = digests(file.content(), &path.display())?;
                 (Some(file), digests)
             }
             SecretSource::Env(name) => {
-                let value = std::env::var(name).map_err(|_| wrong(format!("{name} is not set")))?;
-                (None, token::digests(value.as_bytes()).map_err(|rule| wrong(format!("{name} {rule}")))?)
+                let value = std::env::var(name).map_err(|_| format!("can't be read: {name} is not set"))?;
+                (None, digests(value.as_bytes(), name)?)
             }
-            SecretSource::Fixed(value) => {
-                (None, token::digests(value.as_bytes()).map_err(|rule| wrong(rule.to_owned()))?)
-            }
+            SecretSource::Fixed(value) => (None, digests(value.as_bytes(), &"it")?),
         };
         Ok(Self { subject, file, digests })
     }
@@ -260,8 +263,4 @@ impl TokenSource {
             }
         }
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -172,12 +172,13 @@ fn a_policy_that_can_t_be_read_changes_nothing_and_says_what_without_the_secret(
     let empty = token("a", " ");
     for (tokens, says) in [
         (vec![TokenConfig { subject: "ci".to_owned(), source: missing }], "can't be read"),
-        (shared.to_vec(), "the same token as that of token:a"),
+        (shared.to_vec(), "auth.token[1]: the token of b is the same as that of token:a"),
         (vec![empty], "is empty"),
     ] {
         let config = AuthConfig { tokens, ..AuthConfig::default() };
-        let error = Auth::new(Some(&config), &LimitsConfig::default(), Clock::system()).unwrap_err();
-        assert!(error.to_string().contains(says), "{error}");
+        let problems = Auth::new(Some(&config), &LimitsConfig::default(), Clock::system()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].to_string().contains(says), "{problems:?}");
         let auth = Auth::anonymous();
         assert!(auth.replace(Some(&config), &LimitsConfig::default()).is_err());
         assert!(!auth.changes().has_changed().unwrap());

@@ -155,6 +155,23 @@ impl HttpError {
     }
 }
 
+/// Whether a file holds trust roots.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_roots(ca_file: &Path) -> Result<(), String> {
+    roots(ca_file).map(drop)
+}
+
+/// The trust roots of a file; at least one.
+fn roots(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|error| format!("{shown} can't be read: {error}"))?;
+    let roots = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|error| format!("{shown} is not PEM: {}", chain(&error)))?;
+    if roots.is_empty() { Err(format!("{shown} holds no certificate")) } else { Ok(roots) }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that builds clients")]
 fn build(ca_file: Option<&Path>, proxy: Proxy) -> Result<reqwest::Client, String> {
     // The first random number that AWS-LC gives takes it tens of milliseconds, which the first handshake would
@@ -172,13 +189,7 @@ fn build(ca_file: Option<&Path>, proxy: Proxy) -> Result<reqwest::Client, String
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
-        let shown = path.display();
-        let pem = std::fs::read(path).map_err(|error| format!("ca_file {shown} can't be read: {error}"))?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|error| format!("ca_file {shown} is not PEM: {}", chain(&error)))?;
-        if roots.is_empty() {
-            return Err(format!("ca_file {shown} holds no certificate"));
-        }
+        let roots = roots(path).map_err(|rule| format!("ca_file {rule}"))?;
         builder = builder.tls_certs_merge(roots);
     }
     builder.build().map_err(|error| chain(&error))

@@ -94,7 +94,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// Checks a configuration file; a wrong one is a usage error.
+/// Checks a configuration file and the files that it names; a wrong one is a usage error.
 pub(crate) async fn check(args: CheckArgs) -> Result<Exit, Failure> {
     let config = match app::load(&args.config, &Overrides::default()) {
         Ok(config) => config,
@@ -103,6 +103,11 @@ pub(crate) async fn check(args: CheckArgs) -> Result<Exit, Failure> {
             return Ok(Exit::Usage);
         }
     };
+    let problems = app::problems_of_files(&config);
+    if !problems.is_empty() {
+        print_problems(Some(&args.config), &problems);
+        return Ok(Exit::Usage);
+    }
     let count = config.backends.len();
     eprintln!("{}: no problems, {count} backend{}", args.config.display(), if count == 1 { "" } else { "s" });
     if !args.probe {

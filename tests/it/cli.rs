@@ -1,6 +1,6 @@
 //! The commands, as processes, against a gateway and a sandbox in this one.
 
-mod check;
+pub(crate) mod check;
 mod commands;
 mod follow;
 mod junit;

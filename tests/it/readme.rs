@@ -195,10 +195,7 @@ async fn what_the_quick_start_shows_is_what_comes() {
 async fn the_configuration_that_the_readme_shows_has_no_problems() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let block = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("testgate.toml");
-    std::fs::write(&file, block).unwrap();
-    let ended = finish(crate::process::program(["check", "--config", file.to_str().unwrap()])).await;
+    let ended = crate::cli::check::check(block).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.complaint().contains("no problems, 3 backends"), "{ended:?}");
 }
