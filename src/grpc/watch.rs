@@ -82,7 +82,7 @@ impl Inner {
                 }
                 // Of a time when the caller saw other backends: nobody noted what it missed of them, so it begins
                 // anew like one that is too old.
-                Ok(ResumeToken::Known(point)) => (Some(Resume { position: 0, ..resume_of(point)? }), false),
+                Ok(ResumeToken::Known(point)) => (Some(resume_of(point)?), true),
                 Ok(ResumeToken::OtherEpoch) => (None, true),
                 Err(_) => return Err(Failure::resume_token_invalid()),
             },

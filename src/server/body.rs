@@ -36,6 +36,8 @@ pub(crate) struct GateBody {
     rest: Rest,
     /// What the replies on this connection may hold; none for one that is all headers.
     budget: Option<Budget>,
+    /// What the stream itself holds of that.
+    _stream: Option<Share>,
     messages: Messages,
     record: Record,
 }
@@ -53,10 +55,11 @@ impl GateBody {
         inner: tonic::body::Body,
         deadline: Option<Deadline>,
         end: CancellationToken,
-        budget: Budget,
+        stream: Share,
         record: Record,
     ) -> Self {
-        Self { deadline, end, budget: Some(budget), ..Self::around(Some(inner), record) }
+        let budget = Some(stream.budget());
+        Self { deadline, end, budget, _stream: Some(stream), ..Self::around(Some(inner), record) }
     }
 
     /// The body of a reply that is all headers.
@@ -74,6 +77,7 @@ impl GateBody {
             handed_out: HandedOut::of_this_stream(),
             rest: Rest::default(),
             budget: None,
+            _stream: None,
             messages: Messages::default(),
             record,
         }
@@ -187,8 +191,8 @@ impl Body for GateBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // Whatever the inner one says: it may be cut, and a length that was promised would have to be kept.
         match &self.inner {
-            Some(inner) if !self.begun => inner.size_hint(),
             Some(_) => SizeHint::new(),
             None => SizeHint::with_exact(self.rest.len() as u64),
         }

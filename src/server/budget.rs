@@ -58,6 +58,11 @@ impl Budget {
 }
 
 impl Share {
+    /// What it is a share of.
+    pub(super) fn budget(&self) -> Budget {
+        self.of.clone()
+    }
+
     /// Takes more bytes in.
     ///
     /// # Errors

@@ -48,6 +48,11 @@ pub(super) fn comes_before(deadline: Option<Deadline>, pause: Duration) -> bool 
     deadline.zip(end).is_some_and(|(Deadline(at), end)| at <= end)
 }
 
+/// Whether a path is of the contract's service.
+pub(super) fn is_ours(path: &str) -> bool {
+    path.starts_with(SERVICE)
+}
+
 /// Whether a unary call may take minutes by its nature.
 pub(super) fn is_wait(path: &str) -> bool {
     path.strip_prefix(SERVICE) == Some("WaitExecution")

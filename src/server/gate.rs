@@ -24,6 +24,9 @@ use crate::trace;
 
 /// The health service, which answers for the gateway as a whole to everybody.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// What a stream of tonic's own services may hold before anybody can count it, in bytes: buffers to decode and to encode
+/// with, and of reflection a reply that has been made and one that has been encoded.
+const FOREIGN_STREAM: usize = 128 * 1024;
 
 /// The service inside, with the gate around it.
 #[derive(Clone)]
@@ -98,6 +101,10 @@ pub(super) async fn answer<S: Service>(
     if let Some(Refused(refusal)) = request.extensions_mut().remove() {
         return refuse(refusal, record);
     }
+    let mut stream = budgets.replies.begin();
+    if !deadline::is_ours(uri.path()) && stream.take(FOREIGN_STREAM).is_err() {
+        return refuse(status::replies_full(), record);
+    }
     // What it says is known by now, and is nobody else's business.
     request.headers_mut().remove(AUTHORIZATION);
 
@@ -124,7 +131,7 @@ pub(super) async fn answer<S: Service>(
     };
     record.code = status::complete(response.headers_mut());
     status::spare_the_wait(response.headers_mut(), deadline);
-    response.map(|body| GateBody::new(body, deadline, end_streams, budgets.replies, record))
+    response.map(|body| GateBody::new(body, deadline, end_streams, stream, record))
 }
 
 /// Says who calls, within the call's deadline: to know a token may take a look at its issuer's keys.

@@ -45,7 +45,7 @@ pub(super) fn requests_full() -> Status {
 }
 
 pub(super) fn replies_full() -> Status {
-    full("too many bytes of the replies on this connection are unread")
+    full("the streams of this connection hold too many bytes: its replies must be read")
 }
 
 fn full(message: &str) -> Status {

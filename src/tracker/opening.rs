@@ -29,7 +29,7 @@ pub struct WatchRequest {
     pub parent: Option<(Scope, Option<Filter>)>,
     /// Where an earlier stream of the same selection ended.
     pub resume: Option<Resume>,
-    /// A token was given that is not honoured: what the client knows is to be dropped.
+    /// What the client knows is to be dropped, where an earlier stream ended or not.
     pub reset: bool,
     /// Poll at least this often, if the quota allows.
     pub max_staleness: Option<Duration>,
@@ -124,7 +124,7 @@ impl Tracker {
         let (states, position, resumed) = {
             let mut table = inner.table();
             let states = table.open_by_names(&names, &subscriber);
-            let resumed = request.resume.filter(|resume| table.remembers(resume.position));
+            let resumed = request.resume.filter(|resume| !request.reset && table.remembers(resume.position));
             (states, inner.store.next_position(), resumed)
         };
         match resumed {
@@ -172,12 +172,12 @@ impl Tracker {
         let hint = filter.as_ref().filter(|_| older_ends.is_some()).map(hint_of);
         let test = scope.test.clone();
         let subscriber = Arc::new(Subscriber::new(Selection::Parent { scope, filter, from }));
-        // Who resumes has seen what ended before; a token that is too old begins anew, where its first stream began.
-        let too_old = match resume {
-            Some(resume) => inner.missed(&inner.table(), &subscriber, resume)?.is_none(),
+        // Who resumes has seen what ended before; who can't go on begins anew, where its first stream began.
+        let anew = match resume {
+            Some(resume) => reset || inner.missed(&inner.table(), &subscriber, resume)?.is_none(),
             None => false,
         };
-        let resumed = resume.filter(|_| !too_old);
+        let resumed = resume.filter(|_| !anew);
         let since = resumed.map_or(opened_at, |resume| resume.covered);
         let discoveries: Vec<_> = backends
             .iter()
@@ -193,7 +193,7 @@ impl Tracker {
             drop(tokio::time::timeout_at(open_by, futures_util::future::join_all(looks)).await);
         }
         // What the selection has that is no longer in memory.
-        let stored = resumed.is_none() && (hint.is_some() || too_old);
+        let stored = resumed.is_none() && (hint.is_some() || anew);
         let ended = if stored { inner.ended(&subscriber)? } else { Vec::new() };
         let mut table = inner.table();
         let mut states = table.selected(&subscriber);

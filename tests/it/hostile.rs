@@ -4,6 +4,7 @@ mod floods;
 mod frames;
 mod sizes;
 mod stalls;
+mod unread;
 mod upstreams;
 
 use std::future::Future;
