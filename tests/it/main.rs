@@ -26,6 +26,7 @@ mod large_store;
 mod limits;
 mod listener;
 mod lists;
+mod logs;
 mod metrics;
 mod monitoring;
 mod pages;

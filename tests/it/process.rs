@@ -1,6 +1,7 @@
 //! The built program as a child process, the way a person or a service manager runs it.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -128,6 +129,8 @@ pub struct Served {
     pub child: Child,
     /// `host:port` of its gRPC port.
     pub address: String,
+    /// Its admin port.
+    pub admin: SocketAddr,
     /// The rest of what it prints; held so that writing never fails.
     _out: Lines<BufReader<ChildStdout>>,
 }
@@ -220,12 +223,25 @@ impl Serving {
 
     /// Starts it and waits until it serves.
     pub async fn start(&self) -> Served {
-        let mut child = self.command().spawn().unwrap();
-        let mut out = stdout_lines(&mut child);
-        let line = line_with(&mut out, "serves gRPC on ").await;
-        let address = line.rsplit(' ').next().unwrap().to_owned();
-        Served { child, address, _out: out }
+        served(self.command()).await
     }
+
+    /// As [`Self::start`]; its log is on a pipe.
+    pub async fn start_logging(&self) -> Served {
+        let mut command = self.command();
+        command.stderr(Stdio::piped());
+        served(command).await
+    }
+}
+
+async fn served(mut command: Command) -> Served {
+    let mut child = command.spawn().unwrap();
+    let mut out = stdout_lines(&mut child);
+    let line = line_with(&mut out, "serves gRPC on ").await;
+    let address = line.rsplit(' ').next().unwrap().to_owned();
+    let line = line_with(&mut out, "health and metrics on ").await;
+    let admin = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    Served { child, address, admin, _out: out }
 }
 
 /// The sandbox's keys, where a real account's would be.

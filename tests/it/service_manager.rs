@@ -1,7 +1,6 @@
 //! The gateway under a service manager that passes sockets and wants to be told.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -67,31 +66,53 @@ async fn an_inherited_socket_that_others_reach_needs_the_same_consent() {
     assert!(ended.complaint().contains("reachable from other machines"), "{ended:?}");
 }
 
-/// What the gateway says next that begins with this.
+/// Listens until the gateway says this.
 async fn told(manager: &tokio::net::UnixDatagram, wanted: &str) {
+    while !heard(manager).await.iter().any(|line| line == wanted) {}
+}
+
+/// A manager's socket, and the command that is told of it.
+fn managed(serving: &Serving) -> (tokio::net::UnixDatagram, Command) {
+    let path = serving.folder().join("notify.sock");
+    let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let mut command = serving.command();
+    command.env("NOTIFY_SOCKET", &path);
+    (manager, command)
+}
+
+/// All that one message says, line by line.
+async fn heard(manager: &tokio::net::UnixDatagram) -> Vec<String> {
     let mut buffer = [0; 1024];
-    let heard = async {
-        loop {
-            let length = manager.recv(&mut buffer).await.unwrap();
-            if str::from_utf8(&buffer[..length]).unwrap().lines().any(|line| line == wanted) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("{wanted} was not told"));
+    let length = tokio::time::timeout(PATIENCE, manager.recv(&mut buffer)).await.expect("silence").unwrap();
+    str::from_utf8(&buffer[..length]).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_reload_is_framed_for_the_service_manager_whatever_comes_of_it() {
+    let world = World::start().await;
+    let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
+    let (manager, mut command) = managed(&serving);
+    let child = command.spawn().unwrap();
+    assert_eq!(heard(&manager).await, ["READY=1"]);
+    for more in ["", "nonsense = 1\n"] {
+        serving.append(more);
+        signal(&child, "HUP").await;
+        let reloading = heard(&manager).await;
+        assert_eq!(reloading[0], "RELOADING=1");
+        // systemd drops a RELOADING without the time of it.
+        let time = reloading[1].strip_prefix("MONOTONIC_USEC=").expect("a time");
+        assert!(time.parse::<u64>().unwrap() > 0, "{reloading:?}");
+        assert_eq!(heard(&manager).await, ["READY=1"], "{more:?}");
+    }
 }
 
 #[tokio::test]
 async fn the_service_manager_hears_of_readiness_life_and_the_end() {
     let world = World::start().await;
     let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
-    let path = serving.folder().join("notify.sock");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_nonblocking(true).unwrap();
-    let manager = tokio::net::UnixDatagram::from_std(manager).unwrap();
-    let mut command = serving.command();
+    let (manager, mut command) = managed(&serving);
     let watchdog = Duration::from_millis(200);
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+    command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
     let mut child = command.spawn().unwrap();
     told(&manager, "READY=1").await;
     told(&manager, "WATCHDOG=1").await;

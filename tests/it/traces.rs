@@ -1,6 +1,6 @@
 //! What is kept of a call: its place in a trace, its log line, its entry in the audit log.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use crate::metrics::Scrape;
-use crate::process::{Serving, eventually, line_with, stderr_lines, stdout_lines};
-use crate::support::{PATIENCE, World, admin_at, connect};
+use crate::process::{Served, Serving, eventually, line_with, stderr_lines};
+use crate::support::{Client, PATIENCE, World, admin_at, connect};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -72,22 +72,13 @@ async fn collector() -> (std::net::SocketAddr, mpsc::UnboundedReceiver<Span>) {
 }
 
 /// A gateway process with more in its `[telemetry]`.
-async fn serving(
-    world: &World,
-    telemetry: &str,
-) -> (Serving, tokio::process::Child, crate::support::Client, std::net::SocketAddr) {
+async fn serving(world: &World, telemetry: &str) -> (Serving, Served, Client) {
     let serving = Serving::before(&world.sandbox, "127.0.0.1:0");
     let config = std::fs::read_to_string(serving.config()).unwrap();
     std::fs::write(serving.config(), format!("{config}\n[telemetry]\n{telemetry}\n")).unwrap();
-    let mut child = serving.command().stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut out = stdout_lines(&mut child);
-    let line = line_with(&mut out, "serves gRPC on ").await;
-    let client = connect(line.rsplit(' ').next().unwrap()).await;
-    let line = line_with(&mut out, "health and metrics on ").await;
-    let admin = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    // Whatever else it prints fits the pipe.
-    std::mem::forget(out);
-    (serving, child, client, admin)
+    let served = serving.start_logging().await;
+    let client = connect(&served.address).await;
+    (serving, served, client)
 }
 
 fn traced<T>(message: T) -> Request<T> {
@@ -130,7 +121,7 @@ async fn a_callers_trace_goes_on_to_upstream_and_to_the_collector() {
         "otlp_endpoint = \"http://{collector}\"\n[[backend]]\nid = \"tapped\"\nkind = \"openmetadata\"\n\
          base_url = \"http://{upstream}/api\""
     );
-    let (_serving, _child, mut client, _) = serving(&world, &telemetry).await;
+    let (_serving, _served, mut client) = serving(&world, &telemetry).await;
 
     let list = v1::ListTestsRequest { parent: "backends/tapped".to_owned(), ..Default::default() };
     client.list_tests(traced(list)).await.unwrap_err();
@@ -185,16 +176,57 @@ async fn a_callers_trace_goes_on_to_upstream_and_to_the_collector() {
 }
 
 #[tokio::test]
+async fn each_poll_is_a_trace_of_its_own() {
+    let world = World::start().await;
+    let (collector, mut spans) = collector().await;
+    let telemetry = format!("otlp_endpoint = \"http://{collector}\"");
+    let (_serving, _served, mut client) = serving(&world, &telemetry).await;
+    let start = v1::StartExecutionRequest {
+        parent: "backends/lex/tests/BOOKINGOK1".to_owned(),
+        ..Default::default()
+    };
+    client.start_execution(traced(start)).await.unwrap();
+
+    let mut found: Vec<Span> = Vec::new();
+    let polls = |found: &[Span]| -> Vec<Span> {
+        let of_lex =
+            |span: &&Span| span.kind() == SpanKind::Internal && attribute(span, "testgate.backend") == "lex";
+        found.iter().filter(of_lex).cloned().collect()
+    };
+    let request_of = |found: &[Span], poll: &Span| {
+        let of_poll = |span: &&Span| {
+            span.kind() == SpanKind::Client
+                && span.trace_id == poll.trace_id
+                && span.parent_span_id == poll.span_id
+        };
+        found.iter().find(of_poll).cloned()
+    };
+    let two = async {
+        while polls(&found).iter().filter(|poll| request_of(&found, poll).is_some()).count() < 2 {
+            found.push(spans.recv().await.unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, two).await.expect("the spans of two polls did not come");
+    let polls = polls(&found);
+    for poll in &polls {
+        assert!(["poll", "list"].contains(&poll.name.as_str()), "{poll:?}");
+        assert!(poll.parent_span_id.is_empty() && hex(&poll.trace_id) != TRACE, "{poll:?}");
+    }
+    let traces: HashSet<_> = polls.iter().map(|poll| poll.trace_id.clone()).collect();
+    assert_eq!(traces.len(), polls.len(), "two polls share a trace");
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     let world = World::start().await;
     let nowhere = crate::process::free_port();
     let telemetry = format!("otlp_endpoint = \"http://127.0.0.1:{nowhere}\"");
-    let (_serving, _child, mut client, admin) = serving(&world, &telemetry).await;
+    let (_serving, served, mut client) = serving(&world, &telemetry).await;
     for _ in 0..20 {
         client.list_backends(v1::ListBackendsRequest::default()).await.unwrap();
     }
     let dropped = async || {
-        let (_, text) = admin_at(admin, "GET", "/metrics", "").await;
+        let (_, text) = admin_at(served.admin, "GET", "/metrics", "").await;
         Scrape::parse(&text).sum("testgate_trace_spans_dropped_total", &[]) >= 20.0
     };
     eventually("the spans are counted", dropped).await;
@@ -204,7 +236,7 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
 #[tokio::test]
 async fn each_call_has_one_line_and_each_change_an_entry() {
     let world = World::start().await;
-    let (serving, mut child, mut client, _) =
+    let (serving, mut served, mut client) =
         serving(&world, "audit_file = \"audit.log\"\nlog_format = \"json\"").await;
     let start = v1::StartExecutionRequest {
         parent: "backends/lex/tests/BOOKINGOK1".to_owned(),
@@ -220,7 +252,7 @@ async fn each_call_has_one_line_and_each_change_an_entry() {
     client.stop_execution(stop).await.unwrap_err();
     client.list_backends(v1::ListBackendsRequest::default()).await.unwrap();
 
-    let mut log = stderr_lines(&mut child);
+    let mut log = stderr_lines(&mut served.child);
     let line = line_with(&mut log, "/StartExecution").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["target"], "access");
@@ -252,5 +284,4 @@ async fn each_call_has_one_line_and_each_change_an_entry() {
     assert_eq!(entries[1]["event"], "failed");
     assert_eq!(entries[1]["code"], "Unimplemented");
     assert_eq!(entries[1]["reason"], "enough");
-    let _kept = Arc::new(child);
 }
