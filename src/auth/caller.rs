@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::account::{Account, Exceeded, Held};
 use super::certificate::Certificate;
 use super::grant::{Access, Right};
@@ -61,6 +63,11 @@ impl Caller {
         let auth = &self.0.auth.0;
         self.0.generation == auth.policy.load().generation
             && self.0.ends.is_none_or(|ends| auth.clock.now() < ends)
+    }
+
+    /// Rises with each change of the policy.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.auth.changes()
     }
 
     /// Judges them again by the policy of now.

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::error::Failure;
 use super::permission;
 use crate::auth::{Caller, Right};
@@ -34,13 +36,17 @@ impl Standing {
         Self { caller, follows: Follows::These(backends) }
     }
 
+    /// Of a stream about one backend.
+    pub(super) fn of_backend(caller: Caller, backend: BackendId) -> Self {
+        Self { caller, follows: Follows::These(vec![backend]) }
+    }
+
     /// Of a stream by parent, as it was permitted.
     pub(super) fn of_scope(caller: Caller, scope: &Scope) -> Self {
-        let follows = match &scope.backend {
-            Some(backend) => Follows::These(vec![backend.clone()]),
-            None => Follows::Visible(scope.visible.clone()),
-        };
-        Self { caller, follows }
+        match &scope.backend {
+            Some(backend) => Self::of_backend(caller, backend.clone()),
+            None => Self { caller, follows: Follows::Visible(scope.visible.clone()) },
+        }
     }
 
     /// Whether there is anything that it may show.
@@ -59,6 +65,11 @@ impl Standing {
     /// Whether what was found of the caller still holds.
     pub(super) fn is_current(&self) -> bool {
         self.caller.is_current()
+    }
+
+    /// Rises with each change of what callers are judged by.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.caller.changes()
     }
 
     /// Judges the caller again; gives the backends that were lost.

@@ -5,8 +5,10 @@ use testgate::proto::v1;
 use testgate::proto::v1::execution_update::Type;
 use testgate::proto::v1::watch_executions_response::Event;
 use tonic::{Code, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
-use crate::guard::{Files, Guarded};
+use crate::guard::{Bearer, Files, Guarded};
 use crate::support::{PATIENCE, told};
 
 fn token_of(name: &str) -> String {
@@ -107,6 +109,31 @@ async fn row_43_a_watch_whose_grant_is_taken_away_is_told() {
     }
     let refused = gateway.client("s3cret").await.watch_executions(by_name).await.unwrap_err();
     assert_eq!(told(&refused), not_permitted());
+}
+
+#[tokio::test]
+async fn row_43_a_watch_of_a_backend_s_health_is_told() {
+    let gateway = guarded(&grant("token:ci", "viewer", "\"lex\"")).await;
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", gateway.address())).unwrap();
+    let mut client = HealthClient::with_interceptor(channel.connect().await.unwrap(), Bearer::new("s3cret"));
+    let mut watch = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.watch(request).await.unwrap().into_inner()
+    };
+    let (mut of_gateway, mut of_lex) = (watch("").await, watch("backends/lex").await);
+    // Known or not yet: it is told something.
+    assert!(of_lex.message().await.unwrap().is_some());
+    regrant(&gateway, &grant("token:ci", "viewer", "\"connect\""));
+    let ended = async {
+        loop {
+            if let Err(status) = of_lex.message().await {
+                return status;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ended).await.expect("it goes on");
+    assert_eq!(told(&ended), not_permitted());
+    assert!(of_gateway.message().await.unwrap().is_some());
 }
 
 #[tokio::test]
