@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::access::Record;
-use super::budget::{Budget, Exhausted, Part, Rest};
+use super::budget::{Budget, Exhausted, Part, Rest, Share};
 use super::deadline::Deadline;
 use super::messages::Messages;
 use super::stall::HandedOut;
