@@ -9,6 +9,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::guard::{Bearer, Files, Guarded};
+use crate::process::eventually;
 use crate::support::{PATIENCE, told};
 
 fn token_of(name: &str) -> String {
@@ -116,12 +117,11 @@ async fn row_43_a_watch_of_a_backend_s_health_is_told() {
     let gateway = guarded(&grant("token:ci", "viewer", "\"lex\"")).await;
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", gateway.address())).unwrap();
     let mut client = HealthClient::with_interceptor(channel.connect().await.unwrap(), Bearer::new("s3cret"));
-    let mut watch = async |service: &str| {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        client.watch(request).await.unwrap().into_inner()
-    };
-    let (mut of_gateway, mut of_lex) = (watch("").await, watch("backends/lex").await);
-    // Known or not yet: it is told something.
+    let request = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let probed = async || client.clone().check(request("backends/lex")).await.is_ok();
+    eventually("its backends were probed", probed).await;
+    let mut of_gateway = client.watch(request("")).await.unwrap().into_inner();
+    let mut of_lex = client.watch(request("backends/lex")).await.unwrap().into_inner();
     assert!(of_lex.message().await.unwrap().is_some());
     regrant(&gateway, &grant("token:ci", "viewer", "\"connect\""));
     let ended = async {

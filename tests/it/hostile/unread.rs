@@ -131,18 +131,16 @@ async fn replies_of_which_a_byte_is_taken_hold_a_bounded_amount() {
 
 #[tokio::test]
 async fn a_peer_that_reads_nothing_at_all_holds_a_bounded_amount() {
-    let ask = |path: &str, message: &[u8]| {
-        let (block, message) = (call(path), message.to_vec());
+    let ask = |path: &str, message: Bytes| {
+        let block = call(path);
         move |stream| {
             [frame(HEADERS, END_HEADERS, stream, &block), frame(DATA, END_STREAM, stream, &message)].concat()
         }
     };
     // Large replies, and refusals, which no window holds back.
-    let large = ask(REFLECTION, &question());
-    let refusal = ask(GET_BACKEND, &framed(0, 0, b""));
-    let attacks: [(&str, &dyn Fn(u32) -> Vec<u8>); 2] =
-        [("ServerReflectionInfo", &large), ("GetBackend", &refusal)];
-    for (method, one) in attacks {
+    let large = ask(REFLECTION, question());
+    let refusal = ask(GET_BACKEND, framed(0, 0, b""));
+    for (method, one) in [("ServerReflectionInfo", large), ("GetBackend", refusal)] {
         let victim = Victim::start().await;
         let attack = async {
             let mut stream = TcpStream::connect(&victim.served.address).await.unwrap();
