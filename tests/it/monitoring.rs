@@ -61,6 +61,35 @@ fn assert_all_exist(queries: &[&str], exposed: &BTreeSet<String>) {
     }
 }
 
+/// What the configuration's page promises.
+const PROMISED: [&str; 18] = [
+    "grpc_server_started_total",
+    "grpc_server_handled_total",
+    "grpc_server_msg_received_total",
+    "grpc_server_msg_sent_total",
+    "grpc_server_handling_seconds_count",
+    "testgate_upstream_requests_total",
+    "testgate_upstream_request_seconds_count",
+    "testgate_upstream_throttled_total",
+    "testgate_budget_wait_seconds_count",
+    "testgate_poll_lag_seconds_count",
+    "testgate_tracked_executions",
+    "testgate_watch_streams",
+    "testgate_watch_updates_total",
+    "testgate_watch_coalesced_total",
+    "testgate_watch_dropped_streams_total",
+    "testgate_config_reloads_total",
+    "testgate_certificate_expiry_seconds",
+    "testgate_store_bytes",
+];
+
+#[tokio::test]
+async fn every_promised_metric_is_exposed() {
+    let exposed = exposed().await;
+    let missing: Vec<_> = PROMISED.iter().filter(|name| !exposed.contains(**name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[tokio::test]
 async fn the_dashboard_asks_only_for_what_there_is() {
     let text = std::fs::read_to_string(format!("{FOLDER}/grafana-dashboard.json")).unwrap();
