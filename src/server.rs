@@ -28,6 +28,7 @@ mod deadline;
 mod entry;
 mod gate;
 mod handshake;
+mod incoming;
 mod jitter;
 mod listen;
 mod messages;

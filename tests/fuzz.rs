@@ -37,6 +37,11 @@ fn bodies_of_calls_hold() {
 }
 
 #[test]
+fn requests_through_the_doors_hold() {
+    mutated("doors", 4_000);
+}
+
+#[test]
 fn answers_of_connect_hold() {
     mutated("connect", 120);
 }

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 /// The first byte of an input picks the method.
-const METHODS: [&str; 14] = [
+pub(crate) const METHODS: [&str; 14] = [
     "ListBackends",
     "GetBackend",
     "ListTests",

@@ -3,6 +3,7 @@
 //! `cargo fuzz run NAME` feeds these to libFuzzer; `tests/fuzz.rs` runs the seeds in `fuzz/seeds` and mutations of them.
 
 mod calls;
+mod doors;
 mod text;
 mod upstream;
 
@@ -19,6 +20,8 @@ pub enum Target {
     Config,
     /// The bodies of gRPC calls.
     Calls,
+    /// Requests of gRPC-Web and Connect.
+    Doors,
     /// What Amazon Connect answers.
     Connect,
     /// What Amazon Lex answers.
@@ -29,12 +32,13 @@ pub enum Target {
 
 impl Target {
     /// All of them, each with the name of its seeds' folder.
-    pub const ALL: [(Self, &str); 8] = [
+    pub const ALL: [(Self, &str); 9] = [
         (Self::Names, "names"),
         (Self::Filters, "filters"),
         (Self::Tokens, "tokens"),
         (Self::Config, "config"),
         (Self::Calls, "calls"),
+        (Self::Doors, "doors"),
         (Self::Connect, "connect"),
         (Self::Lex, "lex"),
         (Self::OpenMetadata, "openmetadata"),
@@ -54,6 +58,7 @@ pub fn run(target: Target, input: &[u8]) {
         Target::Tokens => text::tokens(input),
         Target::Config => text::config(input),
         Target::Calls => calls::call(input),
+        Target::Doors => doors::request(input),
         Target::Connect => upstream::answers("connect", input),
         Target::Lex => upstream::answers("lex", input),
         Target::OpenMetadata => upstream::answers("quality", input),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use prost_reflect::MethodDescriptor;
 use tonic::Status;
@@ -134,6 +134,9 @@ impl Door {
         } else {
             reply::unary(response, json, &self.schema).await
         };
+        if method.is_none() && response.status() == StatusCode::NOT_IMPLEMENTED {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
         response.headers_mut().entry(CONTENT_TYPE).or_insert_with(|| shape.content_type());
         response
     }

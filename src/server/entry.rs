@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 
-use http::{Request, Response};
+use http::header::EXPECT;
+use http::{Request, Response, Version};
 use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
 use tonic::Status;
@@ -15,7 +16,7 @@ use super::Service;
 use super::body::{GateBody, Polled};
 use super::budget::Part;
 use super::gate::{self, Gate};
-use super::messages::Metered;
+use super::incoming::Metered;
 use super::parts::Parts;
 use crate::doors::{Doors, Inbound, Outbound};
 
@@ -44,16 +45,23 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let gate = self.gate.clone();
-        let request = request.map(|body| Metered::new(body, gate.budgets.requests.begin()));
+        let mut request = request.map(|body| Metered::new(body, gate.budgets.requests.begin()));
         let Some(doors) = self.doors.clone() else {
             return Box::pin(async move {
                 Ok(gate::answer(gate, request.map(Inbound::Plain)).await.map(Reply::Plain))
             });
         };
+        // Whoever expects to be told to go on has not sent any of it yet.
+        let may_linger = request.version() < Version::HTTP_2 && !request.headers().contains_key(EXPECT);
+        let unread = may_linger.then(|| request.body_mut().unread());
         Box::pin(async move {
             let budget = gate.budgets.replies.clone();
             let service = |request| gate::answer(gate.clone(), request);
-            Ok(doors.call(request, service).await.map(|body| match body {
+            let response = doors.call(request, service).await;
+            if let Some(unread) = unread {
+                unread.linger().await;
+            }
+            Ok(response.map(|body| match body {
                 Outbound::Plain(body) => Reply::Plain(body),
                 Outbound::Translated(body) => Reply::Translated(Parts::new(body, budget)),
             }))

@@ -6,11 +6,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tonic::Status;
 
-use super::budget::Share;
-use super::status;
+use super::incoming::Metered;
 use crate::doors::Inbound;
 use crate::metrics::Method;
 
@@ -52,45 +50,6 @@ impl Messages {
             }
         }
         begun
-    }
-}
-
-/// A request's body as it comes in, whose bytes are counted.
-#[derive(Debug)]
-pub(super) struct Metered {
-    inner: Incoming,
-    held: Share,
-}
-
-impl Metered {
-    pub(super) fn new(inner: Incoming, held: Share) -> Self {
-        Self { inner, held }
-    }
-}
-
-impl Body for Metered {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.held.take(data.len()).map_err(|_| status::requests_full())?;
-        }
-        polled.map_err(|error| Status::from_error(error.into()))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -1,9 +1,13 @@
 //! The doors for those who don't speak gRPC, with the clients that such people have.
 
+mod browser;
 mod closed;
 mod curl;
+mod http1;
 mod json;
 mod permission;
+mod stream;
+mod tls;
 
 use crate::rig::{hurried, unthrottled};
 use crate::support::{Setup, World};

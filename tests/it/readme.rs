@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::grpcurl::grpcurl_path;
 use crate::process::{finish, isolate};
-use crate::support::World;
+use crate::support::{Setup, World};
 
 /// A command and what is shown below it.
 #[derive(Debug)]
@@ -148,13 +148,15 @@ async fn run(world: &World, tools: &Path, command: &str) -> String {
     let path = std::env::var("PATH").unwrap();
     shell
         .env("PATH", format!("{}:{path}", tools.display()))
+        .env("TESTGATE_URL", format!("http://{address}"))
         .env("TESTGATE_SERVER", address)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("TESTGATE_SANDBOX", format!("http://{}", world.sandbox.control_address()));
     finish(shell).await.out
 }
 
 /// Runs the examples of a page; it has at least so many of each tool.
-async fn shows_what_comes(page: &str, least: [(&str, usize); 2]) {
+async fn shows_what_comes<const N: usize>(page: &str, least: [(&str, usize); N]) {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let examples = examples(&text);
     for (tool, least) in least {
@@ -165,7 +167,7 @@ async fn shows_what_comes(page: &str, least: [(&str, usize); 2]) {
     let tools = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(grpcurl_path(), tools.path().join("grpcurl")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_testgate"), tools.path().join("testgate")).unwrap();
-    let world = World::start().await;
+    let world = World::with(Setup { env: crate::doors::both, ..Setup::default() }).await;
     let mut bound = Bound::default();
     for example in &examples {
         let command = bound.apply(&example.command);
@@ -189,6 +191,11 @@ async fn what_the_readme_shows_is_what_comes() {
 #[tokio::test]
 async fn what_the_quick_start_shows_is_what_comes() {
     shows_what_comes("docs/quick-start.md", [("grpcurl ", 1), ("testgate ", 6)]).await;
+}
+
+#[tokio::test]
+async fn what_the_page_on_curl_shows_is_what_comes() {
+    shows_what_comes("docs/how-to/web.md", [("curl ", 3), ("examples/", 1)]).await;
 }
 
 #[tokio::test]

@@ -107,8 +107,11 @@ fn unwrap(body: Bytes) -> Result<Bytes, Status> {
         return Err(wrong("ends within the five bytes that come before a message"));
     };
     let [flags, length @ ..] = prefix else { return Err(wrong("has no flags")) };
-    if *flags != 0 {
-        return Err(wrong("has flags on its message; it must be neither compressed nor the stream's end"));
+    match flags {
+        0 => {}
+        // As tonic says it to callers who speak gRPC.
+        1 => return Err(Status::internal("the message is compressed, and no header says how")),
+        _ => return Err(wrong("has flags on its message that mean nothing here")),
     }
     let length = length.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte));
     if length > rest.len() {
@@ -170,7 +173,7 @@ mod tests {
             (b"\0\0\0", Code::InvalidArgument),
             (b"\0\0\0\0\x03hi", Code::InvalidArgument),
             (b"\0\xff\xff\xff\xffhi", Code::InvalidArgument),
-            (b"\x01\0\0\0\x02hi", Code::InvalidArgument),
+            (b"\x01\0\0\0\x02hi", Code::Internal),
             (b"\x02\0\0\0\x02{}", Code::InvalidArgument),
         ] {
             assert_eq!(enveloped(bytes).await.unwrap_err().code(), code, "{bytes:?}");

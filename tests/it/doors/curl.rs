@@ -97,3 +97,12 @@ fn parse(mut bytes: &[u8]) -> Answer {
         return Answer { status, headers, body: body.to_vec() };
     }
 }
+
+/// Runs curl, which must fail, and gives what it says.
+pub(crate) async fn fails<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
+    let mut child = spawn(arguments, &[]);
+    drop(child.stdin.take());
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("curl ends").unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

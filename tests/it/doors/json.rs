@@ -124,7 +124,7 @@ async fn what_is_wrong_with_a_request_is_said_and_named() {
     let compressed = post(&address, "GetExecution", &[JSON, "content-encoding: gzip"], b"{}").await;
     assert_eq!((compressed.status, compressed.json()["code"].as_str()), (501, Some("unimplemented")));
     let unknown = post(&address, "GetNothing", &[JSON], b"{}").await;
-    assert_eq!((unknown.status, unknown.json()["code"].as_str()), (501, Some("unimplemented")));
+    assert_eq!((unknown.status, unknown.json()["code"].as_str()), (404, Some("unimplemented")));
     let large = post(&address, "GetExecution", &[JSON], &vec![b' '; 5 << 20]).await;
     assert_eq!(large.told(), (429, "resource_exhausted".into(), "REQUEST_TOO_LARGE".into()));
 }

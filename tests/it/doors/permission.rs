@@ -10,6 +10,13 @@ const CALLERS: &str = r#"
 [[auth.token]]
 subject = "viewer"
 token_file = "viewer"
+[[auth.token]]
+subject = "operator"
+token_file = "operator"
+[[auth.grant]]
+subjects = ["token:operator"]
+role = "operator"
+backends = ["lex"]
 [[auth.grant]]
 subjects = ["token:viewer"]
 role = "viewer"
@@ -18,9 +25,12 @@ backends = ["lex"]
 requests_per_second = 1
 "#;
 
-async fn guarded(limits: bool) -> Guarded {
+/// A gateway with both doors open, where a viewer and an operator may see Lex.
+pub(super) async fn guarded(limits: bool) -> Guarded {
     let files = Files::new();
-    files.write("viewer", "viewer-s3cret\n");
+    for name in ["viewer", "operator"] {
+        files.write(name, &format!("{name}-s3cret\n"));
+    }
     let text = if limits { CALLERS } else { CALLERS.split("[limits]").next().unwrap() };
     Guarded::start_in(files, text, both).await
 }
