@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use pty_process::Size;
-use testgate::proto::v1::ListExecutionsRequest;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use crate::fanout::list_all;
 use crate::lex;
 use crate::load::{self, Target};
 use crate::process::Threads;
 use crate::report;
-use crate::upstream::{TEST, Upstream};
+use crate::upstream::Upstream;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_testgate");
 const ROUNDS: usize = 31;
@@ -109,13 +109,4 @@ pub(crate) async fn watch() -> anyhow::Result<()> {
     println!();
     child.kill().await?;
     gateway.stop().await
-}
-
-/// Has the gateway look at all of them.
-async fn list_all(target: &Target) -> anyhow::Result<()> {
-    let parent = format!("backends/lex-0/tests/{TEST}");
-    let request = ListExecutionsRequest { parent, page_size: 1000, ..Default::default() };
-    let page = target.client().list_executions(request).await?.into_inner();
-    ensure!(page.executions.len() == RUNS, "{} of {RUNS} were listed", page.executions.len());
-    Ok(())
 }

@@ -123,7 +123,8 @@ async fn read_all(target: &Target, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list_all(target: &Target) -> anyhow::Result<()> {
+/// Has the server look at all executions by lists.
+pub(crate) async fn list_all(target: &Target) -> anyhow::Result<()> {
     let mut client = target.client();
     let parent = format!("backends/lex-0/tests/{}", crate::upstream::TEST);
     let mut request = ListExecutionsRequest { parent, page_size: PAGE, ..Default::default() };
