@@ -49,7 +49,7 @@ async fn a_plain_gateway_speaks_grpc_over_http_2_and_nothing_else() {
         assert_eq!(status_of(&address, kind).await, 415, "{kind}");
     }
     let said = said_to_http1(&address).await;
-    assert!(!said.contains("HTTP/1.1 200") && !said.contains("backends"), "{said:?}");
+    assert!(!said.contains("HTTP/1.1"), "{said:?}");
 }
 
 #[tokio::test]
