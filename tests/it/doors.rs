@@ -7,6 +7,7 @@ mod http1;
 mod json;
 mod permission;
 mod stream;
+mod text;
 mod tls;
 
 use crate::rig::{hurried, unthrottled};

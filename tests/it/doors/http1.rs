@@ -145,6 +145,23 @@ async fn a_head_of_two_meanings_is_refused() {
 }
 
 #[tokio::test]
+async fn an_early_answer_waits_for_the_rest_of_its_request() {
+    let listening = listening(Options { preface_timeout: PATIENCE, ..options() }).await;
+    let mut stream = connect(&listening).await;
+    // Nobody reads the body of what is no call.
+    let refused = head("/t/Call", 4).replace("application/proto", "text/plain") + "connection: close\r\n\r\n";
+    stream.write_all(refused.as_bytes()).await.unwrap();
+    let early = tokio::time::timeout(MOMENT, stream.readable()).await;
+    assert!(early.is_err(), "the connection may be over before the body has come, and the answer lost");
+    stream.write_all(b"body").await.unwrap();
+    assert!(rest(stream).await.starts_with("HTTP/1.1 415 "));
+    // Who never sends it is answered all the same.
+    let mut stream = connect(&listening).await;
+    stream.write_all(refused.as_bytes()).await.unwrap();
+    assert!(rest(stream).await.starts_with("HTTP/1.1 415 "));
+}
+
+#[tokio::test]
 async fn a_body_over_its_limits_is_refused() {
     let listening = listening(Options { max_uploads: 100, ..options() }).await;
     let url = format!("http://{}/t/Call", listening.address);
