@@ -1,6 +1,6 @@
 //! Simulated Amazon Connect: test cases and their executions.
 //!
-//! Commands of `POST /connect` (and [`Upstream::control`]), each `{"command":NAME,…}`; `test` takes an id or a name:
+//! Commands of `POST /connect` (and `Upstream::control`), each `{"command":NAME,…}`; `test` takes an id or a name:
 //!
 //! | Command | Members | Does |
 //! |---|---|---|

@@ -1,6 +1,6 @@
 //! Simulated Amazon Lex V2: the test workbench.
 //!
-//! Commands of `POST /lex` (and [`Upstream::control`]), each `{"command":NAME,…}`; `test` takes an id or a name:
+//! Commands of `POST /lex` (and `Upstream::control`), each `{"command":NAME,…}`; `test` takes an id or a name:
 //!
 //! | Command | Members | Does |
 //! |---|---|---|
