@@ -147,7 +147,10 @@ fn the_image_is_built_from_what_it_copies_and_without_a_network() {
         }
     }
     let networkless: Vec<&str> = image.lines().filter(|line| line.contains("cargo build")).collect();
-    assert_eq!(networkless, ["RUN --network=none cargo build --release --locked --offline --bin testgate"]);
+    assert_eq!(
+        networkless,
+        ["RUN --network=none cargo build --profile dist --locked --offline --bin testgate"]
+    );
     // The stage before it has Cargo's two files alone. They name all that there is to fetch, and agree.
     let folder = tempfile::tempdir().unwrap();
     for file in ["Cargo.toml", "Cargo.lock"] {
