@@ -112,6 +112,9 @@ fn describe(what: &str, status: &Status) -> String {
         line.push_str("; hint: it does not speak gRPC in the clear there; https:// is for one with TLS");
     } else if let Some(wait) = retry_delay(status) {
         line.push_str(&format!("; it may be tried again in {}", humantime::format_duration(whole_ms(wait))));
+    } else if reason.is_none() && was_cut(status) {
+        // A port with TLS may end the connection before its alert is read.
+        line.push_str("; hint: the connection was cut: is a gateway there? https:// is for one with TLS");
     } else if reason.is_none() && is_lost(status) {
         line.push_str(
             "; hint: is the gateway up? `testgate serve --sandbox` starts one, --server names another",
@@ -145,16 +148,26 @@ pub(crate) fn trust_advice(cause: &str) -> Option<&'static str> {
 
 /// Whether what answers speaks no HTTP/2, as a port with TLS or a web server.
 fn speaks_otherwise(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
+    causes(status).any(|error| {
         let reason =
             error.downcast_ref::<h2::Error>().filter(|error| !error.is_io()).and_then(h2::Error::reason);
-        if matches!(reason, Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+        matches!(reason, Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR))
+    })
+}
+
+/// Whether a connection that was there broke.
+fn was_cut(status: &Status) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    causes(status).any(|error| {
+        let io = error.downcast_ref::<io::Error>();
+        let io = io.or_else(|| error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io));
+        let kind = io.map(io::Error::kind);
+        matches!(kind, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+    })
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
 }
 
 fn whole_ms(duration: Duration) -> Duration {
@@ -271,6 +284,17 @@ mod tests {
         assert!(!is_lost(&Status::not_found("x")));
         let broken: Box<dyn std::error::Error + Send + Sync> = Box::from("connection reset");
         assert!(is_lost(&Status::from_error(broken)));
+    }
+
+    #[test]
+    fn a_cut_connection_is_told_from_one_that_was_refused() {
+        let told = |kind: io::ErrorKind| {
+            Failure::call("x", Status::from_error(Box::new(io::Error::from(kind)))).to_string()
+        };
+        for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset] {
+            assert!(told(kind).ends_with("https:// is for one with TLS"), "{}", told(kind));
+        }
+        assert!(told(io::ErrorKind::ConnectionRefused).contains("is the gateway up?"));
     }
 
     #[test]

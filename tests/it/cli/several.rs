@@ -7,7 +7,7 @@ use testgate::sandbox::fault::{Fault, FaultKind};
 use crate::process::{
     Serving, client, ended, finish, free_port, line_with, program, signal, stderr_lines, testgate,
 };
-use crate::support::{Setup, World};
+use crate::support::{PATIENCE, Setup, World};
 
 async fn fast() -> World {
     World::with(Setup { clock_scale: 10.0, ..Setup::default() }).await
@@ -156,7 +156,9 @@ async fn a_second_ctrl_c_leaves_at_once() {
     })
     .await;
     signal(&child, "INT").await;
-    line_with(&mut notes, "the run goes on; ").await;
+    // A stop that was waited for would be told first, as done or as failed.
+    let next = tokio::time::timeout(PATIENCE, notes.next_line()).await.expect("it does not leave").unwrap();
+    assert!(next.as_deref().is_some_and(|line| line.starts_with("the run goes on; ")), "{next:?}");
     assert_eq!(ended(child).await.code, Some(130));
 }
 

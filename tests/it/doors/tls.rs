@@ -35,7 +35,8 @@ async fn both_versions_of_http_are_spoken_over_tls_and_without_doors_only_one() 
     let there = format!("gateway.example:443:{}", closed.address());
     let common =
         ["--cacert", &trusted, "--connect-to", &there, "--header", "content-type: application/json", &url];
-    let answer = curl(["--http2"].into_iter().chain(common), b"{}").await;
+    // Without a body, which the answer could overtake.
+    let answer = curl(["--http2"].into_iter().chain(common), b"").await;
     assert_eq!(answer.status, 415);
     let refused = super::curl::fails(["--http1.1"].into_iter().chain(common)).await;
     assert!(!refused.is_empty(), "HTTP/1.1 was spoken");
