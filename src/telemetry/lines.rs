@@ -9,6 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// What may wait, in bytes. A burst of some thousand lines fits.
 const MAX_WAITING: usize = 1024 * 1024;
+/// How long lines are gathered once there is one: to wake a thread and to write cost more than to say a line.
+const GATHERING: Duration = Duration::from_millis(5);
+/// What is kept of a buffer that a burst made large.
+const KEPT: usize = 64 * 1024;
 
 /// Takes lines for a writer. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ struct Queue {
     lines: u64,
     /// The writer has lines of which nobody knows yet whether they got out.
     writing: bool,
+    /// Somebody waits for all of it to be written.
+    hurried: bool,
     dropped: u64,
 }
 
@@ -36,15 +42,18 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines and takes all of them.
-    fn take(&self) -> (Vec<u8>, u64) {
+    /// Waits for lines and takes all of them, in exchange for an empty buffer.
+    fn take(&self, empty: Vec<u8>) -> (Vec<u8>, u64) {
         let queue = self.queue();
-        let mut queue = self
+        let queue = self
             .changed
             .wait_while(queue, |queue| queue.waiting.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
+        let gathering = |queue: &mut Queue| !queue.hurried && queue.waiting.len() < MAX_WAITING / 2;
+        let gathered = self.changed.wait_timeout_while(queue, GATHERING, gathering);
+        let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         queue.writing = true;
-        (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.lines))
+        (std::mem::replace(&mut queue.waiting, empty), std::mem::take(&mut queue.lines))
     }
 
     /// Notes what became of them; returns how many were dropped so far.
@@ -67,9 +76,12 @@ impl Lines {
         let lines = Self(Arc::default());
         let shared = Arc::clone(&lines.0);
         let write = move || {
-            let mut told = 0;
+            let (mut told, mut bytes) = (0, Vec::new());
+            let mut count;
             loop {
-                let (bytes, count) = shared.take();
+                bytes.clear();
+                bytes.shrink_to(KEPT);
+                (bytes, count) = shared.take(bytes);
                 // There is nowhere to say that it failed, but in the count.
                 let written = writer.write_all(&bytes).and_then(|()| writer.flush()).is_ok();
                 let dropped = shared.written(count, written);
@@ -90,10 +102,14 @@ impl Lines {
 
     /// Waits until everything is written, but no longer than this; says whether it is.
     pub(super) fn flush(&self, within: Duration) -> bool {
-        let queue = self.0.queue();
+        let mut queue = self.0.queue();
+        queue.hurried = true;
+        self.0.changed.notify_all();
         let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
         let waited = self.0.changed.wait_timeout_while(queue, within, busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.hurried = false;
+        !waited.timed_out()
     }
 }
 
@@ -103,10 +119,15 @@ impl Write for Lines {
         if queue.waiting.len() + line.len() > MAX_WAITING {
             queue.dropped += 1;
         } else {
+            // The writer is woken by the first line only, and when there is no more room to gather in.
+            let before = queue.waiting.len();
             queue.waiting.extend_from_slice(line);
             queue.lines += 1;
+            let wakes = before == 0 || (before < MAX_WAITING / 2 && queue.waiting.len() >= MAX_WAITING / 2);
             drop(queue);
-            self.0.changed.notify_all();
+            if wakes {
+                self.0.changed.notify_all();
+            }
         }
         Ok(line.len())
     }
@@ -174,6 +195,19 @@ mod tests {
         assert_eq!(reader.recv_timeout(LONG).unwrap(), b"last\n");
         assert!(lines.flush(LONG));
         assert_eq!(lines.dropped(), 6);
+    }
+
+    #[test]
+    fn lines_of_one_moment_are_written_together() {
+        let (mut lines, reader, begun) = piped();
+        lines.write_all(b"first\n").unwrap();
+        begun.recv_timeout(LONG).unwrap();
+        for _ in 0..3 {
+            lines.write_all(b"later\n").unwrap();
+        }
+        assert_eq!(reader.recv_timeout(LONG).unwrap(), b"first\n");
+        assert_eq!(reader.recv_timeout(LONG).unwrap(), b"later\nlater\nlater\n");
+        assert!(lines.flush(LONG));
     }
 
     #[test]
