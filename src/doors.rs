@@ -6,13 +6,11 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use prost_reflect::DescriptorError;
 use tonic::Status;
@@ -21,6 +19,9 @@ use tower::{Layer as _, ServiceExt as _};
 use crate::config::DoorsConfig;
 use schema::Schema;
 
+pub use body::DoorBody;
+
+mod body;
 mod connect;
 mod cors;
 mod grpc_web;
@@ -38,24 +39,6 @@ pub struct Doors {
 /// service, so that it is noted like any other refusal.
 #[derive(Clone, Debug)]
 pub struct Refused(pub Status);
-
-/// A request's body: as it came, or as a door translates it.
-#[derive(Debug)]
-pub enum Inbound<B> {
-    /// From a caller who speaks gRPC.
-    Plain(B),
-    /// gRPC, made from something else.
-    Translated(tonic::body::Body),
-}
-
-/// A reply's body: as the gate gave it, or as a door translates it.
-#[derive(Debug)]
-pub enum Outbound<R> {
-    /// To a caller who speaks gRPC.
-    Plain(R),
-    /// What a door made of it.
-    Translated(tonic::body::Body),
-}
 
 /// One request's door.
 enum Way {
@@ -86,18 +69,18 @@ impl Doors {
     }
 
     /// Answers a request by a service that speaks gRPC.
-    pub async fn call<B, R, S, F>(&self, request: Request<B>, service: S) -> Response<Outbound<R>>
+    pub async fn call<B, R, S, F>(&self, request: Request<B>, service: S) -> Response<DoorBody<R>>
     where
         B: Body<Data = Bytes, Error = Status> + Send + Unpin + 'static,
         R: Body<Data: Buf, Error = Status> + Send + Unpin + 'static,
-        S: Fn(Request<Inbound<B>>) -> F + Clone,
+        S: Fn(Request<DoorBody<B>>) -> F + Clone,
         F: Future<Output = Response<R>>,
     {
         let Some(origin) = request.headers().get(ORIGIN) else { return self.answer(request, service).await };
         if !self.cors.allows(origin) {
             let refusal =
                 refuse(StatusCode::FORBIDDEN, "server.cors_origins does not have this page's origin");
-            return refusal.map(Outbound::Translated);
+            return refusal.map(DoorBody::Translated);
         }
         let answer = tower::service_fn(|request| async {
             Ok::<_, Infallible>(self.answer(request, service.clone()).await)
@@ -108,26 +91,26 @@ impl Doors {
         }
     }
 
-    async fn answer<B, R, S, F>(&self, request: Request<B>, service: S) -> Response<Outbound<R>>
+    async fn answer<B, R, S, F>(&self, request: Request<B>, service: S) -> Response<DoorBody<R>>
     where
         B: Body<Data = Bytes, Error = Status> + Send + Unpin + 'static,
         R: Body<Data: Buf, Error = Status> + Send + Unpin + 'static,
-        S: Fn(Request<Inbound<B>>) -> F,
+        S: Fn(Request<DoorBody<B>>) -> F,
         F: Future<Output = Response<R>>,
     {
         let whole = |request| async { service(request).await.map(|body| body.map_frame(in_one_piece)) };
         match (self.way(request.headers()), &self.connect) {
             (Some(Way::GrpcWeb(kind)), _) => {
-                grpc_web::call(request, kind, whole).await.map(Outbound::Translated)
+                grpc_web::call(request, kind, whole).await.map(DoorBody::Translated)
             }
             (Some(Way::Connect(shape)), Some(connect)) => {
-                connect.call(shape, request, whole).await.map(Outbound::Translated)
+                connect.call(shape, request, whole).await.map(DoorBody::Translated)
             }
             // gRPC, and what the gate has an answer for.
             _ if request.version() >= Version::HTTP_2 => {
-                service(request.map(Inbound::Plain)).await.map(Outbound::Plain)
+                service(request.map(DoorBody::Plain)).await.map(DoorBody::Plain)
             }
-            _ => self.nothing_behind(&request).map(Outbound::Translated),
+            _ => self.nothing_behind(&request).map(DoorBody::Translated),
         }
     }
 
@@ -189,39 +172,4 @@ fn unsupported(offered: &'static str, line: &'static str) -> Response<tonic::bod
 fn with<R>(mut response: Response<R>, name: HeaderName, value: &'static str) -> Response<R> {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
-}
-
-impl<R> Default for Outbound<R> {
-    fn default() -> Self {
-        Self::Translated(tonic::body::Body::empty())
-    }
-}
-
-impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Inbound<B> {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match &mut *self {
-            Self::Plain(body) => Pin::new(body).poll_frame(cx),
-            Self::Translated(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Plain(body) => body.is_end_stream(),
-            Self::Translated(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Plain(body) => body.size_hint(),
-            Self::Translated(body) => body.size_hint(),
-        }
-    }
 }

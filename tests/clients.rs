@@ -23,7 +23,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use flaky::FlakyProxy;
-use guard::{Authority, Files, Guarded, Pair};
+use guard::{Authority, Files, Guarded};
 use support::World;
 use testgate::sandbox::fault::{Fault, FaultKind};
 use tokio::process::Command;
@@ -52,10 +52,8 @@ backends = ["*"]
 /// A gateway that takes calls over TLS, from who has the token.
 async fn guarded() -> Guarded {
     let authority = Authority::new("clients");
-    let Pair { certificate, key } = authority.issue("localhost");
     let files = Files::new();
-    files.write("tls.crt", &certificate);
-    files.write("tls.key", &key);
+    files.write_pair(&authority.issue("localhost"));
     files.write("ca.pem", &authority.pem());
     files.write("token", "a-s3cret-of-clients\n");
     Guarded::start(files, TLS).await

@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use testgate::config::DoorsConfig;
-use testgate::doors::{Doors, Inbound, Outbound, Refused};
+use testgate::doors::{DoorBody, Doors, Refused};
 use testgate::proto::DESCRIPTOR_SET;
 use tokio::runtime::Runtime;
 use tonic::Status;
@@ -56,7 +56,7 @@ pub(crate) fn request(input: &[u8]) {
                 return;
             }
             let (head, body) = response.into_parts();
-            let Outbound::Translated(body) = body else { panic!("{kind} is not translated") };
+            let DoorBody::Translated(body) = body else { panic!("{kind} is not translated") };
             let body = body.collect().await.expect("a whole reply").to_bytes();
             match kind {
                 "application/connect+json" | "application/connect+proto" => {
@@ -71,9 +71,9 @@ pub(crate) fn request(input: &[u8]) {
 }
 
 /// Answers with the bytes that came, twice where they are a stream's.
-async fn echo<B>(request: Request<Inbound<B>>) -> Response<Body>
+async fn echo<B>(request: Request<DoorBody<B>>) -> Response<Body>
 where
-    Inbound<B>: http_body::Body<Data = Bytes, Error = Status>,
+    DoorBody<B>: http_body::Body<Data = Bytes, Error = Status>,
 {
     let (head, body) = request.into_parts();
     assert_eq!(head.headers.get(CONTENT_TYPE), Some(&HeaderValue::from_static("application/grpc")));

@@ -17,7 +17,7 @@ use prost_reflect::MethodDescriptor;
 use tonic::Status;
 
 use super::schema::Schema;
-use super::{Inbound, Refused, not_post, unsupported};
+use super::{DoorBody, Refused, not_post, unsupported};
 use crate::proto::detail::{Violation, field_invalid};
 
 mod reply;
@@ -30,10 +30,8 @@ const STREAM_ENCODING: HeaderName = HeaderName::from_static("connect-content-enc
 const STREAM_ACCEPT: HeaderName = HeaderName::from_static("connect-accept-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Headers of the request that say something about Connect, gRPC or the hop, and nothing to the service.
-const TAKEN: [HeaderName; 11] = [
-    VERSION,
-    TIMEOUT,
+/// Other headers that say something about Connect, gRPC or the hop, and nothing to the service.
+const MEANINGLESS: [HeaderName; 9] = [
     STREAM_ENCODING,
     STREAM_ACCEPT,
     GRPC_TIMEOUT,
@@ -98,7 +96,7 @@ impl Door {
     where
         B: Body<Data = Bytes, Error = Status> + Send + Unpin + 'static,
         R: Body<Data = Bytes, Error = Status> + Send + Unpin + 'static,
-        S: Fn(Request<Inbound<B>>) -> F,
+        S: Fn(Request<DoorBody<B>>) -> F,
         F: Future<Output = Response<R>>,
     {
         if request.method() != Method::POST {
@@ -125,7 +123,7 @@ impl Door {
         let json = form(MethodDescriptor::input);
         let body =
             request::Message::new(body, request::Form { enveloped: shape.stream, json }, self.max_request);
-        let body = Inbound::Translated(tonic::body::Body::new(body));
+        let body = DoorBody::Translated(tonic::body::Body::new(body));
         let response = service(Request::from_parts(head, body)).await;
 
         let json = form(MethodDescriptor::output);
@@ -156,16 +154,16 @@ fn callable(method: Option<&MethodDescriptor>, shape: Shape) -> Result<(), Statu
 
 /// Makes gRPC's headers of Connect's.
 fn translate(headers: &mut HeaderMap, shape: Shape) -> Result<(), Status> {
-    let encoding = if shape.stream { STREAM_ENCODING } else { CONTENT_ENCODING };
-    let taken = TAKEN.map(|name| headers.remove(name));
-    let [version, timeout, ..] = &taken;
-    let encoding =
-        TAKEN.iter().zip(&taken).find(|(name, _)| **name == encoding).and_then(|(_, value)| value.as_ref());
+    let [version, timeout] = [VERSION, TIMEOUT].map(|name| headers.remove(name));
+    let encoding = headers.remove(if shape.stream { STREAM_ENCODING } else { CONTENT_ENCODING });
+    for name in MEANINGLESS {
+        headers.remove(name);
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
 
     let invalid = |header: &HeaderName, rule: &str| field_invalid(&[Violation::new(header.as_str(), rule)]);
-    if version.as_ref().is_some_and(|version| version != "1") {
+    if version.is_some_and(|version| version != "1") {
         return Err(invalid(&VERSION, "must be 1"));
     }
     if encoding.is_some_and(|encoding| encoding != "identity") {

@@ -13,7 +13,7 @@ use tonic::Status;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
-use super::Inbound;
+use super::DoorBody;
 use crate::proto::detail::{Violation, field_invalid};
 
 /// The types of content, as tonic-web spells them.
@@ -38,7 +38,7 @@ pub(super) async fn call<B, R, S, F>(
 where
     B: Body<Data = Bytes, Error = Status> + Send + 'static,
     R: Body<Data = Bytes, Error = Status> + Send + 'static,
-    S: Fn(Request<Inbound<B>>) -> F,
+    S: Fn(Request<DoorBody<B>>) -> F,
     F: Future<Output = Response<R>>,
 {
     request.headers_mut().insert(CONTENT_TYPE, kind);
@@ -51,7 +51,7 @@ where
         let failure = Arc::clone(&failure);
         let said = move |_| failure.get().cloned().unwrap_or_else(malformed);
         let answered =
-            service(request.map(|body| Inbound::Translated(tonic::body::Body::new(body.map_err(said)))));
+            service(request.map(|body| DoorBody::Translated(tonic::body::Body::new(body.map_err(said)))));
         async { Ok::<_, Infallible>(answered.await) }
     });
     match GrpcWebLayer::new().layer(inner).oneshot(request).await {

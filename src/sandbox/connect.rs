@@ -176,7 +176,31 @@ impl Service for State {
     }
 
     fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
-        route(request)
+        let labels = aws::labels(&request.raw_path)?;
+        let parts: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let (method, operation, held): (_, _, &[&str]) = match parts.as_slice() {
+            ["test-cases-summary", held @ ..] if held.len() == 1 => (Method::GET, "ListTestCases", held),
+            ["search-test-cases"] => (Method::POST, "SearchTestCases", &[]),
+            ["test-case-executions", held @ ..] if held.len() == 1 => {
+                (Method::GET, "ListTestCaseExecutions", held)
+            }
+            ["test-cases", held @ ..] if held.len() == 2 => (Method::GET, "DescribeTestCase", held),
+            ["test-cases", held @ .., "start-execution"] if held.len() == 2 => {
+                (Method::PUT, "StartTestCaseExecution", held)
+            }
+            ["test-cases", held @ .., "stop-execution"] if held.len() == 3 => {
+                (Method::POST, "StopTestCaseExecution", held)
+            }
+            ["test-cases", held @ .., "summary"] if held.len() == 3 => {
+                (Method::GET, "GetTestCaseExecutionSummary", held)
+            }
+            ["test-cases", held @ .., "records"] if held.len() == 3 => {
+                (Method::GET, "ListTestCaseExecutionRecords", held)
+            }
+            _ => return None,
+        };
+        let held = held.iter().map(|label| (*label).to_owned()).collect();
+        (request.method == method).then_some((operation, held))
     }
 
     fn settle(&mut self, now: i64) {
@@ -210,34 +234,6 @@ impl Service for State {
     fn show(test: &TestCase) -> Value {
         json!({"id": test.id, "name": test.name, "description": test.description})
     }
-}
-
-fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
-    let labels = aws::labels(&request.raw_path)?;
-    let parts: Vec<&str> = labels.iter().map(String::as_str).collect();
-    let (method, operation, held): (_, _, &[&str]) = match parts.as_slice() {
-        ["test-cases-summary", held @ ..] if held.len() == 1 => (Method::GET, "ListTestCases", held),
-        ["search-test-cases"] => (Method::POST, "SearchTestCases", &[]),
-        ["test-case-executions", held @ ..] if held.len() == 1 => {
-            (Method::GET, "ListTestCaseExecutions", held)
-        }
-        ["test-cases", held @ ..] if held.len() == 2 => (Method::GET, "DescribeTestCase", held),
-        ["test-cases", held @ .., "start-execution"] if held.len() == 2 => {
-            (Method::PUT, "StartTestCaseExecution", held)
-        }
-        ["test-cases", held @ .., "stop-execution"] if held.len() == 3 => {
-            (Method::POST, "StopTestCaseExecution", held)
-        }
-        ["test-cases", held @ .., "summary"] if held.len() == 3 => {
-            (Method::GET, "GetTestCaseExecutionSummary", held)
-        }
-        ["test-cases", held @ .., "records"] if held.len() == 3 => {
-            (Method::GET, "ListTestCaseExecutionRecords", held)
-        }
-        _ => return None,
-    };
-    let held = held.iter().map(|label| (*label).to_owned()).collect();
-    (request.method == method).then_some((operation, held))
 }
 
 #[cfg(test)]

@@ -147,7 +147,19 @@ impl Service for State {
     }
 
     fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
-        route(request)
+        let labels = aws::labels(&request.raw_path)?;
+        let parts: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let (method, operation, label) = match parts.as_slice() {
+            ["testsets"] => (Method::POST, "ListTestSets", ""),
+            ["testsets", id] => (Method::GET, "DescribeTestSet", *id),
+            ["testsets", id, "testexecutions"] => (Method::POST, "StartTestExecution", *id),
+            ["testexecutions"] => (Method::POST, "ListTestExecutions", ""),
+            ["testexecutions", id] => (Method::GET, "DescribeTestExecution", *id),
+            ["testexecutions", id, "results"] => (Method::POST, "ListTestExecutionResultItems", *id),
+            ["testexecutions", id, "artifacturl"] => (Method::GET, "GetTestExecutionArtifactsUrl", *id),
+            _ => return None,
+        };
+        (request.method == method).then(|| (operation, vec![label.to_owned()]))
     }
 
     fn carry_out(
@@ -189,23 +201,6 @@ impl Service for State {
     fn show(test: &TestSet) -> Value {
         json!({"id": test.id, "name": test.name, "description": test.description})
     }
-}
-
-/// The operation and its only label.
-fn route(request: &Request) -> Option<(&'static str, Vec<String>)> {
-    let labels = aws::labels(&request.raw_path)?;
-    let parts: Vec<&str> = labels.iter().map(String::as_str).collect();
-    let (method, operation, label) = match parts.as_slice() {
-        ["testsets"] => (Method::POST, "ListTestSets", ""),
-        ["testsets", id] => (Method::GET, "DescribeTestSet", *id),
-        ["testsets", id, "testexecutions"] => (Method::POST, "StartTestExecution", *id),
-        ["testexecutions"] => (Method::POST, "ListTestExecutions", ""),
-        ["testexecutions", id] => (Method::GET, "DescribeTestExecution", *id),
-        ["testexecutions", id, "results"] => (Method::POST, "ListTestExecutionResultItems", *id),
-        ["testexecutions", id, "artifacturl"] => (Method::GET, "GetTestExecutionArtifactsUrl", *id),
-        _ => return None,
-    };
-    (request.method == method).then(|| (operation, vec![label.to_owned()]))
 }
 
 #[cfg(test)]

@@ -4,21 +4,17 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
 
 use http::header::EXPECT;
 use http::{Request, Response, Version};
-use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
-use tonic::Status;
 
 use super::Service;
-use super::body::{GateBody, Polled};
-use super::budget::Part;
+use super::body::GateBody;
 use super::gate::{self, Gate};
 use super::incoming::Metered;
 use super::parts::Parts;
-use crate::doors::{Doors, Inbound, Outbound};
+use crate::doors::{DoorBody, Doors};
 
 /// The gate of one connection, with the doors in front of it.
 pub(super) struct Entry<S> {
@@ -27,10 +23,7 @@ pub(super) struct Entry<S> {
 }
 
 /// A reply's body.
-pub(crate) enum Reply {
-    Plain(GateBody),
-    Translated(Parts),
-}
+pub(crate) type Reply = DoorBody<GateBody, Parts>;
 
 impl<S> Entry<S> {
     pub(super) fn new(gate: Gate<S>, doors: Option<Arc<Doors>>) -> Self {
@@ -48,7 +41,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
         let mut request = request.map(|body| Metered::new(body, gate.budgets.requests.begin()));
         let Some(doors) = self.doors.clone() else {
             return Box::pin(async move {
-                Ok(gate::answer(gate, request.map(Inbound::Plain)).await.map(Reply::Plain))
+                Ok(gate::answer(gate, request.map(DoorBody::Plain)).await.map(Reply::Plain))
             });
         };
         // Whoever expects to be told to go on has not sent any of it yet.
@@ -62,35 +55,9 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
                 unread.linger().await;
             }
             Ok(response.map(|body| match body {
-                Outbound::Plain(body) => Reply::Plain(body),
-                Outbound::Translated(body) => Reply::Translated(Parts::new(body, budget)),
+                DoorBody::Plain(body) => Reply::Plain(body),
+                DoorBody::Translated(body) => Reply::Translated(Parts::new(body, budget)),
             }))
         })
-    }
-}
-
-impl Body for Reply {
-    type Data = Part;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        match &mut *self {
-            Self::Plain(body) => Pin::new(body).poll_frame(cx),
-            Self::Translated(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Plain(body) => body.is_end_stream(),
-            Self::Translated(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Plain(body) => body.size_hint(),
-            Self::Translated(body) => body.size_hint(),
-        }
     }
 }

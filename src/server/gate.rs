@@ -19,7 +19,7 @@ use super::incoming::Metered;
 use super::messages::RequestBody;
 use super::{Records, Service, deadline, status};
 use crate::auth::{Auth, Caller, Peer};
-use crate::doors::{Inbound, Refused};
+use crate::doors::{DoorBody, Refused};
 use crate::tasks::{Lifecycle, Phase, panic_message};
 use crate::trace;
 
@@ -72,7 +72,7 @@ impl<S: Service> Gate<S> {
 /// Answers a call, whichever way it came.
 pub(super) async fn answer<S: Service>(
     Gate { service, lifecycle, auth, peer, end_streams, budgets, records }: Gate<S>,
-    mut request: Request<Inbound<Metered>>,
+    mut request: Request<DoorBody<Metered>>,
 ) -> Response<GateBody> {
     let mut record = Record::start(&request, &records);
     if let Err(refusal) = admit(&lifecycle, request.uri().path()) {

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::incoming::Metered;
-use crate::doors::Inbound;
+use crate::doors::DoorBody;
 use crate::metrics::Method;
 
 /// A flag and the message's length come before each message.
@@ -56,13 +56,13 @@ impl Messages {
 /// A request's body as the service gets it, whose messages are counted.
 #[derive(Debug)]
 pub struct RequestBody {
-    inner: Inbound<Metered>,
+    inner: DoorBody<Metered>,
     messages: Messages,
     method: Arc<Method>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Inbound<Metered>, method: Arc<Method>) -> Self {
+    pub(super) fn new(inner: DoorBody<Metered>, method: Arc<Method>) -> Self {
         Self { inner, messages: Messages::default(), method }
     }
 }

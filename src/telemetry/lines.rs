@@ -76,12 +76,9 @@ impl Lines {
         let lines = Self(Arc::default());
         let shared = Arc::clone(&lines.0);
         let write = move || {
-            let (mut told, mut bytes) = (0, Vec::new());
-            let mut count;
+            let (mut told, mut empty) = (0, Vec::new());
             loop {
-                bytes.clear();
-                bytes.shrink_to(KEPT);
-                (bytes, count) = shared.take(bytes);
+                let (mut bytes, count) = shared.take(empty);
                 // There is nowhere to say that it failed, but in the count.
                 let written = writer.write_all(&bytes).and_then(|()| writer.flush()).is_ok();
                 let dropped = shared.written(count, written);
@@ -89,6 +86,9 @@ impl Lines {
                     tracing::warn!(lines = dropped - told, "the log has a gap: nobody took these lines");
                     told = dropped;
                 }
+                bytes.clear();
+                bytes.shrink_to(KEPT);
+                empty = bytes;
             }
         };
         std::thread::Builder::new().name("logs".to_owned()).spawn(write)?;

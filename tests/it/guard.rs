@@ -62,6 +62,12 @@ impl Files {
         std::fs::write(self.path(name), content).unwrap();
     }
 
+    /// A certificate and its key, as a gateway's `tls.crt` and `tls.key`.
+    pub fn write_pair(&self, Pair { certificate, key }: &Pair) {
+        self.write("tls.crt", certificate);
+        self.write("tls.key", key);
+    }
+
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }

@@ -18,9 +18,7 @@ const MUTUAL: &str =
 /// Files with a pair that an authority has signed.
 fn files(authority: &Authority) -> Files {
     let files = Files::new();
-    let Pair { certificate, key } = authority.issue("gateway.example");
-    files.write("tls.crt", &certificate);
-    files.write("tls.key", &key);
+    files.write_pair(&authority.issue("gateway.example"));
     files
 }
 
@@ -138,9 +136,7 @@ async fn where_certificates_are_optional_a_token_will_do() {
 async fn the_command_line_shows_a_token_and_trusts_an_authority() {
     let (ours, clients) = (Authority::new("ours"), Authority::new("clients"));
     let files = Files::new();
-    let Pair { certificate, key } = ours.issue("localhost");
-    files.write("tls.crt", &certificate);
-    files.write("tls.key", &key);
+    files.write_pair(&ours.issue("localhost"));
     files.write("clients.pem", &clients.pem());
     files.write("ca.pem", &ours.pem());
     files.write("ci", "s3cret\n");

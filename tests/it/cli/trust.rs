@@ -1,6 +1,6 @@
 //! Gateways that can't be talked to: one line says what is wrong and what to do.
 
-use crate::guard::{Authority, Files, Guarded, Pair};
+use crate::guard::{Authority, Files, Guarded};
 use crate::process::{Ended, finish, program};
 use crate::support::World;
 
@@ -17,9 +17,7 @@ async fn told(arguments: &[&str]) -> String {
 async fn ends_that_do_not_agree_on_tls_are_told_apart() {
     let (ours, clients) = (Authority::new("ours"), Authority::new("clients"));
     let files = Files::new();
-    let Pair { certificate, key } = ours.issue("localhost");
-    files.write("tls.crt", &certificate);
-    files.write("tls.key", &key);
+    files.write_pair(&ours.issue("localhost"));
     files.write("clients.pem", &clients.pem());
     files.write("ca.pem", &ours.pem());
     let stranger = Authority::new("stranger").issue("laptop.example");

@@ -2,18 +2,17 @@
 
 use super::curl::curl;
 use super::{SERVICE, both};
-use crate::guard::{Authority, Files, Guarded, Pair};
+use crate::guard::{Authority, Files, Guarded};
 
 const TLS: &str = "[server.tls]\ncert_file = \"tls.crt\"\nkey_file = \"tls.key\"\n";
 
 #[tokio::test]
 async fn both_versions_of_http_are_spoken_over_tls_and_without_doors_only_one() {
     let authority = Authority::new("ours");
-    let Pair { certificate, key } = authority.issue("gateway.example");
+    let pair = authority.issue("gateway.example");
     let files = || {
         let files = Files::new();
-        files.write("tls.crt", &certificate);
-        files.write("tls.key", &key);
+        files.write_pair(&pair);
         files.write("ca.crt", &authority.pem());
         files
     };
