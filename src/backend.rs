@@ -198,6 +198,8 @@ pub struct Target {
     pub upstream_id: Option<String>,
     /// When it was created, as far as known; for a minted one, when its start was sent.
     pub create_time: Option<Timestamp>,
+    /// When it ended, where that is known already and its verdict is not.
+    pub end_time: Option<Timestamp>,
     /// Whether a stop was accepted here.
     pub stop_requested: bool,
     /// Memory of the last reading while settling.
@@ -270,6 +272,19 @@ pub struct Allowance {
     pub burst: f64,
     /// How long one more call would wait now.
     pub wait: Duration,
+}
+
+impl Allowance {
+    /// What is left of a reading that takes a call of each of two operations.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rate: self.rate.min(other.rate),
+            spare: self.spare.min(other.spare),
+            burst: self.burst.min(other.burst),
+            wait: self.wait.max(other.wait),
+        }
+    }
 }
 
 impl Default for Allowance {

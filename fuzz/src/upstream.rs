@@ -92,6 +92,7 @@ fn target(test: &TestId, execution: &str) -> Target {
         execution: ExecutionId::new(execution).expect("it is an id"),
         upstream_id: None,
         create_time: Some(Timestamp::UNIX_EPOCH),
+        end_time: None,
         stop_requested: false,
         settling: None,
         claimed: Arc::new([]),

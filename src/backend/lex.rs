@@ -88,15 +88,14 @@ impl Lex {
         Ok(tally)
     }
 
-    /// Asks for a completed execution's results, and says what to make of the answer.
-    async fn results(
+    /// What to make of the answer about the results of an execution that was first seen completed then.
+    fn judge(
         &self,
-        call: &Call,
-        execution: &str,
+        answer: Result<Option<Tally>, BackendError>,
         end: Option<Timestamp>,
         since: Timestamp,
     ) -> (Results, Option<(String, String)>) {
-        match self.tally(call, execution).await {
+        match answer {
             Ok(Some(tally)) => (Results::Read(tally), None),
             Ok(None) => {
                 let engine = &self.client.json.engine;
@@ -114,6 +113,30 @@ impl Lex {
                 (Results::Awaited, Some((error.kind.reason().to_owned(), error.message)))
             }
         }
+    }
+
+    /// Describes an execution. `results` is the answer about its results where that was asked for before.
+    async fn describe(
+        &self,
+        call: &Call,
+        target: &Target,
+        results: Option<Result<Option<Tally>, BackendError>>,
+    ) -> Result<Observation, BackendError> {
+        let id = id(target);
+        let described = self.client.execution(call, id).await;
+        let row = described.map_err(|error| error.of_execution(&self.info, target))?;
+        let raw = row.test_execution_status.as_deref();
+        let raw = raw.ok_or_else(|| invalid("an execution without testExecutionStatus"))?.to_owned();
+        if Status::from(raw.as_str()) != Status::Completed {
+            return Ok(observed(&row, &Results::Awaited));
+        }
+        let results = match results {
+            Some(results) => results,
+            None => self.tally(call, id).await,
+        };
+        let since = completed(target).map_or_else(|| self.clock.now(), |settling| settling.since);
+        let (results, condition) = self.judge(results, row.last_updated_date_time, since);
+        Ok(settled(observed(&row, &results), condition, since))
     }
 }
 
@@ -215,23 +238,20 @@ impl Backend for Lex {
     }
 
     async fn observe(&self, call: &Call, target: &Target) -> Result<Observation, BackendError> {
-        let id = id(target);
-        let described = self.client.execution(call, id).await;
-        let row = described.map_err(|error| error.of_execution(&self.info, target))?;
-        let raw = row.test_execution_status.as_deref();
-        let raw = raw.ok_or_else(|| invalid("an execution without testExecutionStatus"))?.to_owned();
-        if Status::from(raw.as_str()) != Status::Completed {
-            return Ok(observed(&row, &Results::Awaited));
+        let Some(settling) = completed(target) else { return self.describe(call, target, None).await };
+        // What has completed stays so, and only its results are missing; whether upstream still knows it is for its own
+        // call to say.
+        let results = self.tally(call, id(target)).await;
+        if results.as_ref().is_err_and(|error| error.kind == ErrorKind::ResourceNotFound) {
+            return self.describe(call, target, Some(results)).await;
         }
-        let same = target.settling.as_ref().filter(|settling| settling.upstream_status == raw);
-        let since = same.map_or_else(|| self.clock.now(), |settling| settling.since);
-        let (results, condition) = self.results(call, id, row.last_updated_date_time, since).await;
-        let mut observation = observed(&row, &results);
-        if observation.state == State::Settling {
-            observation.settling = Some(Settling { since, upstream_status: raw });
-            observation.condition = condition;
-        }
-        Ok(observation)
+        let (results, condition) = self.judge(results, target.end_time, settling.since);
+        let observation = Observation {
+            test: target.test.clone(),
+            end_time: target.end_time,
+            ..interpreted(id(target), &settling.upstream_status, &results, &[])
+        };
+        Ok(settled(observation, condition, settling.since))
     }
 
     async fn list_executions(
@@ -250,7 +270,7 @@ impl Backend for Lex {
         let mut items = Vec::with_capacity(rows.len());
         for (row, _) in rows {
             let execution = ExecutionId::new(&row.test_execution_id).map_err(|error| invalid(&error.0))?;
-            let observation = observed(&row, &Results::Awaited);
+            let observation = settled(observed(&row, &Results::Awaited), None, self.clock.now());
             let Some(of) = observation.test.clone() else {
                 return Err(invalid("an execution without a usable testSetId"));
             };
@@ -297,18 +317,36 @@ impl Backend for Lex {
     }
 }
 
-/// What a row says, by itself and with the results where they are known.
-fn observed(row: &Execution, results: &Results) -> Observation {
-    let raw = row.test_execution_status.clone().unwrap_or_default();
-    let status = Status::from(raw.as_str());
-    let reasons = row.failure_reasons.as_deref().unwrap_or_default();
-    let (state, verdict, failure) = status::normalise(&status, results, reasons);
-    let mut observation = Observation::new(row.test_execution_id.clone(), raw, state, verdict);
-    observation.failure = failure;
-    observation.counts = match results {
+/// Since when an execution is known to have completed, if its results are all that is missing.
+fn completed(target: &Target) -> Option<&Settling> {
+    target.settling.as_ref().filter(|known| Status::from(known.upstream_status.as_str()) == Status::Completed)
+}
+
+/// An observation with what the next reading has to know where results are missing, and why they are.
+fn settled(observation: Observation, condition: Option<(String, String)>, since: Timestamp) -> Observation {
+    if observation.state != State::Settling {
+        return observation;
+    }
+    let settling = Settling { since, upstream_status: observation.upstream_status.clone() };
+    Observation { settling: Some(settling), condition, ..observation }
+}
+
+/// What a status means with the results.
+fn interpreted(id: &str, raw: &str, results: &Results, reasons: &[String]) -> Observation {
+    let (state, verdict, failure) = status::normalise(&Status::from(raw), results, reasons);
+    let counts = match results {
         Results::Read(tally) => Some(tally.counts()),
         Results::Awaited | Results::GivenUp => None,
     };
+    Observation { failure, counts, ..Observation::new(id.to_owned(), raw.to_owned(), state, verdict) }
+}
+
+/// What a row says, by itself and with the results where they are known.
+fn observed(row: &Execution, results: &Results) -> Observation {
+    let raw = row.test_execution_status.as_deref().unwrap_or_default();
+    let reasons = row.failure_reasons.as_deref().unwrap_or_default();
+    let mut observation = interpreted(&row.test_execution_id, raw, results, reasons);
+    let state = observation.state;
     observation.test = row.test_set_id.as_deref().and_then(|id| TestId::new(id).ok());
     observation.create_time = row.creation_date_time;
     observation.end_time = row.last_updated_date_time.filter(|_| state.is_done() || state == State::Settling);

@@ -293,6 +293,7 @@ impl Inner {
         target.upstream_id = Some(execution.upstream_id.clone())
             .filter(|id| !id.is_empty() && id.as_str() != name.execution.as_str());
         target.create_time = execution.create_time;
+        target.end_time = execution.end_time;
         target.stop_requested = execution.stop_request_time.is_some();
         target.settling.clone_from(&record.settling);
         target.first_seen = Some(record.first_seen);
@@ -316,6 +317,7 @@ fn untold(test: Option<crate::model::TestId>, execution: ExecutionId) -> Target 
         execution,
         upstream_id: None,
         create_time: None,
+        end_time: None,
         stop_requested: false,
         settling: None,
         claimed: Arc::from([]),

@@ -49,6 +49,23 @@ async fn row_33_results_that_lag_are_awaited_with_a_condition() {
 }
 
 #[tokio::test]
+async fn what_a_list_showed_completed_is_asked_for_its_results_only() {
+    let world = world().await;
+    let (mut target, _) = world.start(&world.lex, "BOOKINGBAD").await;
+    world.pass(600);
+    let listed = world.lex.list_executions(&call(), None, &page(50, None), &ListHint::default()).await.unwrap();
+    let row = listed.items.into_iter().find(|row| row.execution == target.execution).unwrap().observation;
+    assert_eq!((row.state, row.verdict), (State::Settling, Verdict::Pending));
+    target.settling = row.settling;
+    target.end_time = row.end_time;
+    let last = world.lex.observe(&call(), &target).await.unwrap();
+    assert_eq!((last.state, last.verdict), (State::Completed, Verdict::Failed));
+    assert!(last.counts.unwrap().failed > Some(0));
+    assert_eq!(world.sandbox.calls("lex", "ListTestExecutionResultItems").len(), 1);
+    assert!(world.sandbox.calls("lex", "DescribeTestExecution").is_empty());
+}
+
+#[tokio::test]
 async fn results_unreadable_for_five_minutes_are_given_up() {
     let world = world().await;
     let began = std::time::Instant::now();

@@ -103,6 +103,7 @@ pub(crate) fn target(test: &str, execution: &ExecutionId) -> Target {
         execution: execution.clone(),
         upstream_id: None,
         create_time: None,
+        end_time: None,
         stop_requested: false,
         settling: None,
         claimed: Arc::new([]),
@@ -136,6 +137,7 @@ impl World {
 
     /// Lets a second pass for upstream and for what is remembered of it.
     pub(crate) fn pass_over(&self, target: &mut Target, observation: Observation) {
+        target.end_time = observation.end_time;
         target.settling = observation.settling.map(|mut settling| {
             settling.since -= time::Duration::SECOND;
             settling

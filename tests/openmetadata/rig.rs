@@ -169,6 +169,7 @@ pub(crate) fn target(test: &TestId, execution: ExecutionId) -> Target {
         execution,
         upstream_id: None,
         create_time: None,
+        end_time: None,
         stop_requested: false,
         settling: None,
         claimed: Arc::from([]),

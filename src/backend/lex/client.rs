@@ -42,7 +42,8 @@ impl Client {
             page_size: MAX_PAGE,
             reads_say_more: false,
             list: quota.allowance(EXECUTIONS.name),
-            read: quota.allowance(EXECUTION.name),
+            // Lists say that executions have completed; what is read by itself then is how.
+            read: quota.allowance(EXECUTION.name).and(quota.allowance(RESULTS.name)),
             upstream_now: self.json.engine.upstream_now(),
         }
     }
