@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod persist;
 mod record;
+mod shadow;
 mod tables;
 mod writer;
 
@@ -64,16 +65,17 @@ impl Store {
 
     fn open_at_pace(source: Source, clock: Clock, pace: Pace) -> Result<Self, StoreError> {
         let path = source.path().to_owned();
-        source.check()?;
         let mut trouble = None;
-        let mut database = source.database();
-        if let (Err(StoreError::Io { reason, .. }), Source::File(..)) = (&database, &source) {
-            trouble = Some(format!("{}: {reason}", path.display()));
-            // Only a store that exists can be read without being written.
-            database = source.shadow();
-        }
-        let mut database = database?;
-        let known = database::identity(&path, &database)?;
+        let (mut database, known) = match source.identified() {
+            Err(StoreError::Io { reason, .. }) if !source.is_memory() => {
+                trouble = Some(format!("{}: {reason}", path.display()));
+                // Only a store that exists can be read without being written.
+                let database = source.shadow()?;
+                let known = database::identity(&path, &database)?;
+                (database, known)
+            }
+            opened => opened?,
+        };
         if let (None, Some(reason)) = (&known, &trouble) {
             return Err(StoreError::Io { path, reason: reason.clone() });
         }

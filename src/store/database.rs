@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::error::StoreError;
-use super::file::{Direct, Shadow, StoreFile};
+use super::file::{Direct, StoreFile};
+use super::shadow::{Held, Shadow};
 use super::tables::{self, FORMAT, META};
 
 /// Pages kept in memory. The system's own cache stands behind it.
@@ -39,12 +40,23 @@ impl Source {
         }
     }
 
-    /// Makes sure that a file which will be refused stays as it is: opening one that was not closed repairs it.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        match self {
-            Self::File(path, file) if file.is_unclosed() => identity(path, &self.shadow()?).map(drop),
-            Self::File(..) | Self::Memory => Ok(()),
-        }
+    /// Opens the database for reading and writing, and reads what identifies it. A file that is refused stays as it is:
+    /// to open one that was not closed is to repair it, which writes.
+    pub(super) fn identified(&self) -> Result<(Database, Option<Identity>), StoreError> {
+        let reading = |error: std::io::Error| StoreError::reading(self.path(), error);
+        let held = match self {
+            Self::File(path, file) if file.is_unclosed() => {
+                Some(file.for_writing(path).and_then(Held::new).map_err(reading)?)
+            }
+            Self::File(..) | Self::Memory => None,
+        };
+        let database = match &held {
+            Some(held) => self.guarded(|builder| builder.create_with_backend(held.clone()))?,
+            None => self.database()?,
+        };
+        let identity = identity(self.path(), &database)?;
+        held.map_or(Ok(()), |held| held.release()).map_err(reading)?;
+        Ok((database, identity))
     }
 
     /// Opens the database for reading and writing.

@@ -1,18 +1,15 @@
-//! The file under the database: its lock, and a way to read it while it can't be written.
+//! The file under the database, and its lock.
 
-use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
 
 use super::error::StoreError;
-
-const BLOCK: u64 = 4096;
 
 /// What a database begins with. The byte after it holds flags.
 const MAGIC_BYTES: usize = 9;
@@ -158,135 +155,6 @@ impl StorageBackend for Direct {
     }
 
     // `StoreFile` holds the one lock, also across a reopening.
-    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-}
-
-/// The file as it is, with all that is written on top kept in memory and lost at the end.
-///
-/// After a failed write the database has to be opened again before it can be read, and opening it repairs it,
-/// which writes. Here that works on a disk that is full or read-only too.
-#[derive(Debug)]
-pub(super) struct Shadow {
-    file: StoreFile,
-    state: Mutex<ShadowState>,
-}
-
-#[derive(Debug)]
-struct ShadowState {
-    len: u64,
-    /// The file counts up to here; beyond are only blocks.
-    file_len: u64,
-    blocks: BTreeMap<u64, Box<[u8]>>,
-}
-
-impl Shadow {
-    pub(super) fn new(file: StoreFile) -> io::Result<Self> {
-        let len = file.len()?;
-        let state = Mutex::new(ShadowState { len, file_len: len, blocks: BTreeMap::new() });
-        Ok(Self { file, state })
-    }
-
-    fn state(&self) -> MutexGuard<'_, ShadowState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads what the file has, zeros where it ends.
-    fn read_file(&self, file_len: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let there = usize::try_from(file_len.saturating_sub(offset)).unwrap_or(usize::MAX).min(out.len());
-        let (from_file, beyond) = out.split_at_mut(there);
-        beyond.fill(0);
-        self.file.file.read_exact_at(from_file, offset)
-    }
-
-    /// Calls `each` with every block that the range touches: its start, the range within it, and within the buffer.
-    fn blocks(
-        offset: u64,
-        len: usize,
-        mut each: impl FnMut(u64, usize, usize, usize) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut done = 0usize;
-        while done < len {
-            let at = offset + done as u64;
-            let start = at - at % BLOCK;
-            let within = usize::try_from(at % BLOCK).unwrap_or(0);
-            let count = (len - done).min(usize::try_from(BLOCK).unwrap_or(4096) - within);
-            each(start, within, done, count)?;
-            done += count;
-        }
-        Ok(())
-    }
-}
-
-impl StorageBackend for Shadow {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.state().len)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
-        if offset.saturating_add(out.len() as u64) > state.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.read_file(state.file_len, offset, out)?;
-        Self::blocks(offset, out.len(), |start, within, done, count| {
-            if let Some(block) = state.blocks.get(&start)
-                && let (Some(to), Some(from)) =
-                    (out.get_mut(done..done + count), block.get(within..within + count))
-            {
-                to.copy_from_slice(from);
-            }
-            Ok(())
-        })
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state();
-        state.file_len = state.file_len.min(len);
-        state.blocks.retain(|start, _| *start < len);
-        let cut = len % BLOCK;
-        if len < state.len
-            && let Some(block) = state.blocks.get_mut(&(len - cut))
-            && let Some(tail) = block.get_mut(usize::try_from(cut).unwrap_or(0)..)
-        {
-            tail.fill(0);
-        }
-        state.len = len;
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
-        let file_len = state.file_len;
-        Self::blocks(offset, data.len(), |start, within, done, count| {
-            let block = match state.blocks.entry(start) {
-                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::btree_map::Entry::Vacant(vacant) => {
-                    let mut block = vec![0; usize::try_from(BLOCK).unwrap_or(4096)].into_boxed_slice();
-                    self.read_file(file_len, start, &mut block)?;
-                    vacant.insert(block)
-                }
-            };
-            if let (Some(to), Some(from)) =
-                (block.get_mut(within..within + count), data.get(done..done + count))
-            {
-                to.copy_from_slice(from);
-            }
-            Ok(())
-        })?;
-        state.len = state.len.max(offset.saturating_add(data.len() as u64));
-        Ok(())
-    }
-
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
         Ok(true)
     }

@@ -53,7 +53,8 @@ async fn what_a_list_showed_completed_is_asked_for_its_results_only() {
     let world = world().await;
     let (mut target, _) = world.start(&world.lex, "BOOKINGBAD").await;
     world.pass(600);
-    let listed = world.lex.list_executions(&call(), None, &page(50, None), &ListHint::default()).await.unwrap();
+    let listed =
+        world.lex.list_executions(&call(), None, &page(50, None), &ListHint::default()).await.unwrap();
     let row = listed.items.into_iter().find(|row| row.execution == target.execution).unwrap().observation;
     assert_eq!((row.state, row.verdict), (State::Settling, Verdict::Pending));
     target.settling = row.settling;

@@ -3,13 +3,17 @@
 use super::*;
 use crate::store::file::StoreFile;
 
-/// Opens a store whose disk can be filled, and which tries again at once.
-fn open_breakable(path: &Path) -> (Store, Arc<std::sync::atomic::AtomicBool>) {
-    let file = StoreFile::open(path).unwrap();
+/// Opens a store whose disk is full or has room, which can change, and which tries again at once.
+fn open_on_a_disk(
+    path: &Path,
+    is_full: bool,
+) -> Result<(Store, Arc<std::sync::atomic::AtomicBool>), StoreError> {
+    let file = StoreFile::open(path)?;
     let full = Arc::clone(&file.refuse_writes);
+    full.store(is_full, Ordering::SeqCst);
     let pace = Pace { linger: Duration::ZERO, retry_after: Duration::ZERO };
-    let store = Store::open_at_pace(Source::File(path.to_owned(), file), clock(), pace).unwrap();
-    (store, full)
+    let store = Store::open_at_pace(Source::File(path.to_owned(), file), clock(), pace)?;
+    Ok((store, full))
 }
 
 fn assert_names_the_file(error: &StoreError, path: &Path) {
@@ -151,7 +155,7 @@ fn nobody_else_may_read_the_file() {
 #[tokio::test]
 async fn a_full_disk_stops_writes_only_and_until_there_is_room() {
     let (_folder, path) = folder();
-    let (store, full) = open_breakable(&path);
+    let (store, full) = open_on_a_disk(&path, false).unwrap();
     store.save_durably(vec![record("before")]).await.unwrap();
     assert_eq!(store.status(), Ok(()));
 
@@ -189,11 +193,7 @@ async fn a_store_that_is_full_when_it_opens_can_be_read() {
     let last = store.next_revision();
     drop(store);
 
-    let file = StoreFile::open(&path).unwrap();
-    let full = Arc::clone(&file.refuse_writes);
-    full.store(true, Ordering::SeqCst);
-    let pace = Pace { linger: Duration::ZERO, retry_after: Duration::ZERO };
-    let store = Store::open_at_pace(Source::File(path.clone(), file), clock(), pace).unwrap();
+    let (store, full) = open_on_a_disk(&path, true).unwrap();
     assert!(store.status().is_err());
     assert_eq!(store.epoch(), epoch);
     assert_eq!(ids(&store.load_unfinished().unwrap()), ["before"]);
@@ -208,13 +208,53 @@ async fn a_store_that_is_full_when_it_opens_can_be_read() {
     assert!(killed.next_revision() > revision);
 }
 
+#[tokio::test]
+async fn a_full_disk_keeps_nobody_from_a_store_that_was_killed() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    store.save_durably(vec![record("before")]).await.unwrap();
+    let killed = path.with_extension("killed");
+    fs::copy(&path, &killed).unwrap();
+    let as_it_was = fs::read(&killed).unwrap();
+
+    let (store, full) = open_on_a_disk(&killed, true).unwrap();
+    assert!(store.status().is_err());
+    assert_eq!(ids(&store.load_unfinished().unwrap()), ["before"]);
+    assert!(fs::read(&killed).unwrap() == as_it_was);
+
+    full.store(false, Ordering::SeqCst);
+    store.save_durably(vec![record("after")]).await.unwrap();
+    let (_copy, killed) = after_kill(&killed);
+    assert_eq!(ids(&killed.load_unfinished().unwrap()), ["after", "before"]);
+}
+
+#[tokio::test]
+async fn a_repair_that_was_held_back_leaves_what_one_at_once_would() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    for n in 0..50 {
+        store.save_durably(vec![record(&format!("e{n}"))]).await.unwrap();
+    }
+    let repaired = ["once", "held"].map(|how| {
+        let killed = path.with_extension(how);
+        fs::copy(&path, &killed).unwrap();
+        let source = Source::open(Some(killed.clone())).unwrap();
+        let database = match how {
+            "held" => source.identified().unwrap().0,
+            _ => source.database().unwrap(),
+        };
+        let repaired = fs::read(killed).unwrap();
+        drop(database);
+        repaired
+    });
+    let [once, held] = repaired;
+    assert!(once == held && once != fs::read(&path).unwrap());
+}
+
 #[test]
 fn a_new_store_that_can_not_be_written_is_not_opened() {
     let (_folder, path) = folder();
-    let file = StoreFile::open(&path).unwrap();
-    file.refuse_writes.store(true, Ordering::SeqCst);
-    let pace = Pace { linger: Duration::ZERO, retry_after: Duration::ZERO };
-    let error = Store::open_at_pace(Source::File(path.clone(), file), clock(), pace).unwrap_err();
+    let error = open_on_a_disk(&path, true).unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }), "{error}");
     assert_names_the_file(&error, &path);
 }
@@ -223,11 +263,7 @@ fn a_new_store_that_can_not_be_written_is_not_opened() {
 async fn the_numbers_of_a_store_that_could_only_be_read_are_reserved_once_it_can_be_written() {
     let (_folder, path) = folder();
     drop(open(&path));
-    let file = StoreFile::open(&path).unwrap();
-    let full = Arc::clone(&file.refuse_writes);
-    full.store(true, Ordering::SeqCst);
-    let pace = Pace { linger: Duration::ZERO, retry_after: Duration::ZERO };
-    let store = Store::open_at_pace(Source::File(path.clone(), file), clock(), pace).unwrap();
+    let (store, full) = open_on_a_disk(&path, true).unwrap();
     let revision = store.next_revision();
     full.store(false, Ordering::SeqCst);
     store.journal_start(start("r")).await.unwrap();
