@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::access::Record;
-use super::budget::{Budget, Exhausted, Part, Rest, Share};
+use super::budget::{Exhausted, Part, Rest, Share};
 use super::deadline::Deadline;
 use super::messages::Messages;
 use super::stall::HandedOut;
@@ -28,16 +28,14 @@ pub(crate) struct GateBody {
     deadline: Option<Deadline>,
     end: CancellationToken,
     /// Set up at the first wait, which a unary reply never comes to.
-    alarms: Option<Pin<Box<Alarms>>>,
+    alarms: Option<Alarms>,
     /// Whether anything was handed out.
     begun: bool,
     handed_out: HandedOut,
     /// What is left of a message that is handed out in parts.
     rest: Rest,
-    /// What the replies on this connection may hold; none for one that is all headers.
-    budget: Option<Budget>,
-    /// What the stream itself holds of that.
-    _stream: Option<Share>,
+    /// What the stream itself holds of what the replies on this connection may; none for one that is all headers.
+    stream: Option<Share>,
     messages: Messages,
     record: Record,
 }
@@ -58,8 +56,7 @@ impl GateBody {
         stream: Share,
         record: Record,
     ) -> Self {
-        let budget = Some(stream.budget());
-        Self { deadline, end, budget, _stream: Some(stream), ..Self::around(Some(inner), record) }
+        Self { deadline, end, stream: Some(stream), ..Self::around(Some(inner), record) }
     }
 
     /// The body of a reply that is all headers.
@@ -76,8 +73,7 @@ impl GateBody {
             begun: false,
             handed_out: HandedOut::of_this_stream(),
             rest: Rest::default(),
-            budget: None,
-            _stream: None,
+            stream: None,
             messages: Messages::default(),
             record,
         }
@@ -98,7 +94,7 @@ impl GateBody {
     /// Hands a message out, if the connection's other replies leave room for it.
     fn hand_out_message(&mut self, data: Bytes) -> Polled {
         self.record.method().sent(self.messages.pass(&data));
-        match Rest::new(data, self.budget.as_ref()) {
+        match Rest::new(data, self.stream.as_ref().map(Share::budget)) {
             Ok(rest) => self.rest = rest,
             Err(Exhausted) => return self.cut(&status::replies_full()),
         }
@@ -127,7 +123,7 @@ impl GateBody {
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         let alarms = self.alarms.get_or_insert_with(|| {
             let deadline = self.deadline.map(|Deadline(at)| Box::pin(tokio::time::sleep_until(at)));
-            Box::pin(Alarms { deadline, end: Box::pin(self.end.clone().cancelled_owned()) })
+            Alarms { deadline, end: Box::pin(self.end.clone().cancelled_owned()) }
         });
         if alarms.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(status::deadline_exceeded());

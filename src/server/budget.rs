@@ -59,8 +59,8 @@ impl Budget {
 
 impl Share {
     /// What it is a share of.
-    pub(super) fn budget(&self) -> Budget {
-        self.of.clone()
+    pub(super) fn budget(&self) -> &Budget {
+        &self.of
     }
 
     /// Takes more bytes in.

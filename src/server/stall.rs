@@ -4,16 +4,18 @@
 //! deadline or drain could end it. So hyper's future for the stream runs inside one of ours, which knows from the
 //! body whether it waits for the reader, and ends the stream with a reset where that takes too long.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioExecutor;
-use tokio::time::Instant;
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
+use tokio::time::{Instant, Sleep};
 
 tokio::task_local! {
     static HANDED_OUT: HandedOut;
@@ -68,33 +70,49 @@ where
     }
 }
 
-async fn supervise(stream: impl Future<Output = ()>, longest: Duration) {
+fn supervise<F: Future<Output = ()>>(stream: F, longest: Duration) -> Supervised<F> {
     let handed_out = HandedOut::default();
-    let mut stream = pin!(HANDED_OUT.scope(handed_out.clone(), stream));
-    // Only while the reader is waited for, which is seldom: an idle stream has no timer of this kind.
-    let mut alarm = None;
-    poll_fn(|cx| {
-        if stream.as_mut().poll(cx).is_ready() {
+    let stream = HANDED_OUT.scope(handed_out.clone(), stream);
+    Supervised { stream, handed_out, longest, alarm: None }
+}
+
+pin_project! {
+    /// hyper's future for a stream, under watch. An `async fn` would keep room for that future twice.
+    struct Supervised<F> {
+        #[pin]
+        stream: TaskLocalFuture<HandedOut, F>,
+        handed_out: HandedOut,
+        longest: Duration,
+        // Only while the reader is waited for, which is seldom: an idle stream has no timer of this kind.
+        alarm: Option<(u32, Pin<Box<Sleep>>)>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Supervised<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match handed_out.untaken() {
-            None => alarm = None,
-            Some(now) => {
-                let (at, timer) = alarm.get_or_insert_with(|| (now, Box::pin(tokio::time::sleep(longest))));
-                if *at != now {
-                    *at = now;
-                    timer.as_mut().reset(Instant::now() + longest);
-                }
-                if timer.as_mut().poll(cx).is_ready() {
-                    tracing::debug!("a stream is reset: its reader takes nothing");
-                    // Dropping hyper's future resets the stream.
-                    return Poll::Ready(());
-                }
-            }
+        let Some(now) = this.handed_out.untaken() else {
+            *this.alarm = None;
+            return Poll::Pending;
+        };
+        let longest = *this.longest;
+        let (at, timer) = this.alarm.get_or_insert_with(|| (now, Box::pin(tokio::time::sleep(longest))));
+        if *at != now {
+            *at = now;
+            timer.as_mut().reset(Instant::now() + longest);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            tracing::debug!("a stream is reset: its reader takes nothing");
+            // Dropping hyper's future resets the stream.
+            return Poll::Ready(());
         }
         Poll::Pending
-    })
-    .await;
+    }
 }
 
 #[cfg(test)]
