@@ -39,6 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         || tonic_prost_build::configure().build_transport(false).codec_path("crate::proto::codec::Codec");
     generated().build_server(false).compile_fds(descriptors.clone())?;
 
+    // The server's side of WatchExecutions is not generated: its replies are bodies of our own (src/grpc/watch).
+
     let server = out.join("server");
     fs::create_dir_all(&server)?;
     let mut generated =
@@ -46,6 +48,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for reply in ENCODED {
         generated =
             generated.extern_path(format!("{PACKAGE}.{reply}"), format!("crate::proto::encoded::{reply}"));
+    }
+    for service in descriptors.file.iter_mut().flat_map(|file| &mut file.service) {
+        service.method.retain(|method| !method.server_streaming());
     }
     generated.compile_fds(descriptors)?;
     Ok(())

@@ -32,7 +32,6 @@ use crate::grpc;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Timestamp};
 use crate::proto::DESCRIPTOR_SET;
-use crate::proto::v1::test_execution_service_server::{SERVICE_NAME, TestExecutionServiceServer};
 use crate::server::{self, Bound, GrpcOnly, Records};
 use crate::store::Store;
 use crate::tasks::{Lifecycle, Signals, Tasks, Unfinished};
@@ -186,11 +185,16 @@ impl Gateway {
         let backends = backend_setups(&config, &shared, &records.tracer);
         let (key, epoch) = (TokenKey::from_bytes(store.token_key()), Epoch(store.epoch()));
         let tracker = Tracker::new(backends, store, config.store.retention, clock.clone(), tasks.clone())?;
-        let (routes, health) = routes(&tracker, &lifecycle, &key, epoch, &metrics)?;
+        let (services, health) = services(&tracker, &lifecycle, &key, epoch, &metrics)?;
 
         metrics.started_at(seconds_since_1970(clock.now()));
+        let (draining, streams) = (lifecycle.draining(), tracker.clone());
+        tasks.spawn("end of streams", async move {
+            draining.await;
+            streams.wake_streams();
+        });
         let tracer = records.tracer.clone();
-        let server = spawn_server(listeners, routes, &config, guard.clone(), &lifecycle, &tasks, records)?;
+        let server = spawn_server(listeners, services, &config, guard.clone(), &lifecycle, &tasks, records)?;
         let (logs, current) = (logs.map(Arc::new), ArcSwap::from_pointee(config));
         let reload = Arc::new(Reload { current, shared, tracer, guard, tracker: tracker.clone(), logs });
         let admin = health::serve_admin(&reload, &lifecycle, &tasks).await?;
@@ -351,7 +355,7 @@ fn seconds_since_1970(moment: Timestamp) -> f64 {
 /// Runs the accept loops as a task; the answer says how it ended.
 fn spawn_server(
     listeners: Vec<Bound>,
-    routes: tonic::service::Routes,
+    services: grpc::Services,
     config: &Config,
     guard: access::Guard,
     lifecycle: &Lifecycle,
@@ -375,21 +379,20 @@ fn spawn_server(
     let lifecycle = lifecycle.clone();
     tasks.spawn("server", async move {
         // Nobody waits for it where the process ends at once.
-        drop(ended.send(server::serve(listeners, GrpcOnly::new(routes), options, lifecycle).await));
+        drop(ended.send(server::serve(listeners, GrpcOnly::new(services), options, lifecycle).await));
     });
     Ok(server)
 }
 
 /// The contract's service, health, and reflection in both of its versions.
-fn routes(
+fn services(
     tracker: &Tracker,
     lifecycle: &Lifecycle,
     key: &TokenKey,
     epoch: Epoch,
     metrics: &Metrics,
-) -> anyhow::Result<(tonic::service::Routes, tonic_health::server::HealthReporter)> {
+) -> anyhow::Result<(grpc::Services, tonic_health::server::HealthReporter)> {
     let service = grpc::Service::new(tracker.clone(), lifecycle.clone(), key, epoch, metrics.clone());
-    let service = TestExecutionServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let reporter = tonic_health::server::HealthReporter::new();
     let health = grpc::health(reporter.clone());
     let reflection = || {
@@ -398,11 +401,9 @@ fn routes(
             tonic_reflection::server::Builder::register_encoded_file_descriptor_set,
         )
     };
-    let routes = tonic::service::Routes::new(service)
-        .add_service(health)
+    let others = tonic::service::Routes::new(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
-    debug_assert_eq!(SERVICE_NAME, "testgate.v1.TestExecutionService");
-    Ok((routes, reporter))
+    Ok((grpc::Services::new(service, MAX_REQUEST_BYTES, others), reporter))
 }

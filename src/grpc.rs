@@ -8,16 +8,15 @@ mod health;
 mod lifecycle;
 mod page;
 mod permission;
+mod services;
 mod standing;
 pub mod validate;
 mod wait;
 mod watch;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -32,6 +31,8 @@ use crate::token::{Epoch, PageTokens, ResumeTokens, TokenKey};
 use crate::tracker::Tracker;
 use error::Failure;
 pub use health::health;
+pub use services::Services;
+pub use watch::Feed;
 
 /// What a unary call without a deadline gets.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
@@ -47,6 +48,8 @@ struct Inner {
     page_tokens: PageTokens,
     resume_tokens: ResumeTokens,
     metrics: Metrics,
+    /// From then on the moments of heartbeats are counted.
+    began: Instant,
 }
 
 impl Service {
@@ -59,7 +62,8 @@ impl Service {
         metrics: Metrics,
     ) -> Self {
         let (page_tokens, resume_tokens) = (PageTokens::new(key), ResumeTokens::new(key, epoch));
-        Self(Arc::new(Inner { tracker, lifecycle, page_tokens, resume_tokens, metrics }))
+        let began = Instant::now();
+        Self(Arc::new(Inner { tracker, lifecycle, page_tokens, resume_tokens, metrics, began }))
     }
 }
 
@@ -183,16 +187,5 @@ impl TestExecutionService for Service {
         request: Request<v1::WaitExecutionRequest>,
     ) -> Result<Response<encoded::WaitExecutionResponse>, Status> {
         reply(self.0.wait_execution(&Context::of(&request)?, request.into_inner()).await)
-    }
-
-    type WatchExecutionsStream =
-        Pin<Box<dyn Stream<Item = Result<encoded::WatchExecutionsResponse, Status>> + Send>>;
-
-    async fn watch_executions(
-        &self,
-        request: Request<v1::WatchExecutionsRequest>,
-    ) -> Result<Response<Self::WatchExecutionsStream>, Status> {
-        let context = Context::of(&request)?;
-        reply(self.0.clone().watch_executions(context, request.into_inner()).await)
     }
 }

@@ -39,7 +39,7 @@ pub use published::Published;
 pub use roster::Unfinished;
 pub use start::{StartOutcome, StartRequest};
 pub use stop::StopRequest;
-pub use subscription::{Change, MAX_SELECTION, Update};
+pub use subscription::{Broken, Change, MAX_SELECTION, Update};
 pub use watch::{Follow, Watch};
 
 use crate::backend::switch::Switch;
@@ -163,6 +163,11 @@ impl Tracker {
         let streams = inner.clone();
         inner.tasks.spawn_loop("slow readers", async move { streams.streams.keep_up().await });
         Ok(Self(inner))
+    }
+
+    /// Has each stream look up, as when something concerns them all.
+    pub fn wake_streams(&self) {
+        self.0.streams.wake();
     }
 
     /// The gateway's clock.

@@ -15,14 +15,16 @@ use crate::model::{BackendId, ExecutionName, Scope};
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// The caller of a stream, and what it follows.
+#[derive(Clone)]
 pub(super) struct Standing {
     caller: Caller,
     follows: Follows,
 }
 
+#[derive(Clone)]
 enum Follows {
     /// Something in each of these: losing one ends the stream.
-    These(Vec<BackendId>),
+    These(Box<[BackendId]>),
     /// Everything that the caller may see, which can become less; `None` where that has no bounds.
     Visible(Option<Arc<[BackendId]>>),
 }
@@ -33,12 +35,12 @@ impl Standing {
         let mut backends: Vec<_> = names.iter().map(|name| name.backend.clone()).collect();
         backends.sort();
         backends.dedup();
-        Self { caller, follows: Follows::These(backends) }
+        Self { caller, follows: Follows::These(backends.into()) }
     }
 
     /// Of a stream about one backend.
     pub(super) fn of_backend(caller: Caller, backend: BackendId) -> Self {
-        Self { caller, follows: Follows::These(vec![backend]) }
+        Self { caller, follows: Follows::These([backend].into()) }
     }
 
     /// Of a stream by parent, as it was permitted.

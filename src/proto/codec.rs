@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, BytesMut};
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -14,6 +14,8 @@ use super::detail;
 
 const INITIAL_BUFFER: usize = 512;
 const YIELD_THRESHOLD: usize = 32 * 1024;
+/// What stands before each message, in bytes.
+const PREFIX: usize = 5;
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug)]
@@ -56,12 +58,29 @@ impl<T: Message> Encoder for ProstEncoder<T> {
         if buf.remaining_mut() < item.encoded_len() {
             buf.reserve(item.encoded_len());
         }
-        item.encode(buf).map_err(|error| Status::internal(format!("a reply could not be encoded: {error}")))
+        item.encode(buf).map_err(|error| unencodable(&error))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(INITIAL_BUFFER, YIELD_THRESHOLD)
     }
+}
+
+/// Writes a message to the end of a buffer as gRPC frames it: a flag that it is not compressed, its length, its bytes.
+///
+/// # Errors
+/// It has more bytes than can be told.
+pub fn write_message(message: &impl Message, to: &mut BytesMut) -> Result<(), Status> {
+    let length = message.encoded_len();
+    let told = u32::try_from(length).map_err(|_| Status::internal("a reply has more than 4 GiB"))?;
+    to.reserve(PREFIX + length);
+    to.put_u8(0);
+    to.put_u32(told);
+    message.encode(to).map_err(|error| unencodable(&error))
+}
+
+fn unencodable(error: &prost::EncodeError) -> Status {
+    Status::internal(format!("a reply could not be encoded: {error}"))
 }
 
 /// Reads one message; what is not a valid message is the caller's mistake, and the answer names the field.
@@ -80,5 +99,25 @@ impl<U: Message + Default> Decoder for ProstDecoder<U> {
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(INITIAL_BUFFER, YIELD_THRESHOLD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1;
+
+    #[test]
+    fn messages_are_framed_one_after_another() {
+        let messages = ["one", "", "three"].map(|name| v1::GetTestRequest { name: name.to_owned() });
+        let mut bytes = BytesMut::new();
+        messages.iter().for_each(|message| write_message(message, &mut bytes).unwrap());
+        let mut bytes = bytes.freeze();
+        for message in messages {
+            assert_eq!(bytes.get_u8(), 0, "not compressed");
+            let length = usize::try_from(bytes.get_u32()).unwrap();
+            assert_eq!(v1::GetTestRequest::decode(bytes.split_to(length)).unwrap(), message);
+        }
+        assert!(bytes.is_empty());
     }
 }

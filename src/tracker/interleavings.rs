@@ -8,7 +8,7 @@ use shuttle::thread;
 use tokio::time::Instant;
 
 use super::Published;
-use super::subscription::{Selection, Subscriber};
+use super::subscription::{Parent, Selection, Subscriber};
 use super::table::Table;
 use crate::model::{Clock, Execution, ExecutionName, Scope, Timestamp};
 use crate::store::{Changes, Record, Store};
@@ -54,7 +54,7 @@ fn publish(table: &Shared, store: &Store, now: Timestamp) {
 
 /// Opens a stream and reads it to the end; returns each token with the revision that was known then.
 fn follow(table: &Shared, store: &Store, selection: Selection) -> (Vec<(u64, i64)>, Arc<Published>) {
-    let by_parent = matches!(selection, Selection::Parent { .. });
+    let by_parent = matches!(selection, Selection::Parent(_));
     let subscriber = Arc::new(Subscriber::new(selection));
     let (mut states, opened) = {
         let mut table = table.lock().unwrap();
@@ -95,9 +95,8 @@ fn row_11_no_order_of_openings_and_changes_leaves_a_gap() {
     shuttle::Runner::new(RandomScheduler::new(ORDERS), config).run(move || {
         let now = clock.now();
         let table = running(now);
-        let parent =
-            Selection::Parent { scope: Scope::parse("backends/-/tests/-").unwrap(), filter: None, from: now };
-        let streams: Vec<_> = [Selection::Names, parent]
+        let parent = Parent { scope: Scope::parse("backends/-/tests/-").unwrap(), filter: None, from: now };
+        let streams: Vec<_> = [Selection::Names, Selection::Parent(Box::new(parent))]
             .into_iter()
             .map(|selection| {
                 let (table, store) = (table.clone(), store.clone());

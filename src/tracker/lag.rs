@@ -23,6 +23,12 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(subscriber));
     }
 
+    /// Has each of them look up.
+    pub(super) fn wake(&self) {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().filter_map(Weak::upgrade).for_each(|subscriber| subscriber.wake());
+    }
+
     /// Frees what waits for readers that are too slow, now and then, as long as the process runs.
     pub(super) async fn keep_up(&self) {
         loop {
@@ -47,8 +53,11 @@ impl Streams {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::super::Published;
-    use super::super::subscription::Selection;
+    use super::super::subscription::{Broken, Selection};
     use super::*;
     use crate::model::{Execution, ExecutionName};
 
@@ -74,10 +83,10 @@ mod tests {
         // A newer state in the same slot is no progress of the reader.
         subscriber.offer(&state(0), 2, Instant::now());
         streams.look(Instant::now());
-        assert!(!subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), None);
         tokio::time::advance(SECOND).await;
         streams.look(Instant::now());
-        assert!(subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), Some(Broken::GivenUp));
         subscriber.offer(&state(1), 3, Instant::now());
         assert!(subscriber.take(|_| false).is_none());
     }
@@ -92,10 +101,10 @@ mod tests {
             tokio::time::advance(MAX_LAG / 3).await;
         }
         streams.look(Instant::now());
-        assert!(!subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), None);
         tokio::time::advance(SECOND).await;
         streams.look(Instant::now());
-        assert!(subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), Some(Broken::GivenUp));
     }
 
     #[tokio::test(start_paused = true)]
@@ -104,18 +113,18 @@ mod tests {
         tokio::time::advance(MAX_LAG * 2).await;
         streams.look(Instant::now());
         subscriber.offer(&state(0), 1, Instant::now());
-        subscriber.ready(None).await;
         // It leaves the update where it is, as with a floor under its rate, and waits for more.
-        let held_until = Instant::now() + MAX_LAG * 2;
-        let mut waiting = std::pin::pin!(subscriber.ready(Some(held_until)));
-        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert_eq!(subscriber.attend(), None);
+        let (held_until, waker) = (Instant::now() + MAX_LAG * 2, std::task::Waker::noop());
+        let waiting = subscriber.poll_news(&std::task::Context::from_waker(waker), Some(held_until));
+        assert!(waiting.is_pending());
         streams.look(Instant::now());
         tokio::time::advance(MAX_LAG * 3).await;
         streams.look(Instant::now());
-        assert!(!subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), None);
         tokio::time::advance(SECOND).await;
         streams.look(Instant::now());
-        assert!(subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), Some(Broken::GivenUp));
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,7 +140,7 @@ mod tests {
         }
         tokio::time::advance(MAX_LAG + SECOND).await;
         streams.look(Instant::now());
-        assert!(subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), Some(Broken::GivenUp));
         assert!(subscriber.take_opening().is_none(), "the snapshot is freed as well");
     }
 
@@ -144,10 +153,39 @@ mod tests {
         assert!(subscriber.take_opening().is_some());
         tokio::time::advance(MAX_LAG).await;
         streams.look(Instant::now());
-        assert!(!subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), None);
         tokio::time::advance(SECOND).await;
         streams.look(Instant::now());
-        assert!(subscriber.is_given_up());
+        assert_eq!(subscriber.attend(), Some(Broken::GivenUp));
+    }
+
+    #[test]
+    fn a_stream_hears_of_what_came_since_it_looked_up_and_is_woken_once() {
+        let ((streams, subscriber), wakes) = (stream(), Arc::new(Wakes::default()));
+        let waker = Arc::clone(&wakes).into();
+        let hears = || subscriber.poll_news(&std::task::Context::from_waker(&waker), None).is_ready();
+        subscriber.offer(&state(0), 1, Instant::now());
+        assert!(hears() && hears(), "what came before it waits is news");
+        assert_eq!(subscriber.attend(), None);
+        assert!(!hears(), "what it has looked at is no news");
+        for position in 2..5 {
+            subscriber.offer(&state(0), position, Instant::now());
+        }
+        assert!(hears());
+        subscriber.attend();
+        assert!(!hears());
+        streams.wake();
+        assert!(hears());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2, "once each time that it waited");
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::discovery::reach;
 use super::lists::hint_of;
-use super::subscription::{MAX_SELECTION, Selection, Subscriber};
+use super::subscription::{MAX_SELECTION, Parent, Selection, Subscriber};
 use super::table::Table;
 use super::{Error, Inner, Managed, Published, Tracker, Watch};
 use crate::backend::{BackendError, Call, ErrorKind, Priority};
@@ -115,10 +115,7 @@ impl Tracker {
         let mut names = names;
         names.sort();
         names.dedup();
-        let follows = names
-            .iter()
-            .map(|name| inner.hold(self, name, request.max_staleness))
-            .collect::<Result<Vec<_>, _>>()?;
+        let follow = inner.hold(self, &names, request.max_staleness)?;
         let subscriber = Arc::new(Subscriber::new(Selection::Names));
         inner.streams.add(&subscriber);
         let (states, position, resumed) = {
@@ -140,9 +137,8 @@ impl Tracker {
         let reset = request.reset || (request.resume.is_some() && !resumed);
         let max_staleness = inner.grant(request.max_staleness, names.iter().map(|name| &name.backend));
         Ok(Watch {
-            tracker: self.clone(),
             subscriber,
-            follows,
+            follow,
             discoveries: Vec::new(),
             resumed,
             position,
@@ -171,7 +167,8 @@ impl Tracker {
         let from = older_ends.map_or(opened_at, |bound| bound.min(opened_at));
         let hint = filter.as_ref().filter(|_| older_ends.is_some()).map(hint_of);
         let test = scope.test.clone();
-        let subscriber = Arc::new(Subscriber::new(Selection::Parent { scope, filter, from }));
+        let subscriber =
+            Arc::new(Subscriber::new(Selection::Parent(Box::new(Parent { scope, filter, from }))));
         // Who resumes has seen what ended before; who can't go on begins anew, where its first stream began.
         let anew = match resume {
             Some(resume) => reset || inner.missed(&inner.table(), &subscriber, resume)?.is_none(),
@@ -227,9 +224,8 @@ impl Tracker {
         }
         let max_staleness = inner.grant(max_staleness, backends.iter().map(|managed| &managed.id));
         Ok(Watch {
-            tracker: self.clone(),
             subscriber,
-            follows: Vec::new(),
+            follow: inner.hold(self, &[], None)?,
             discoveries,
             resumed,
             position,
@@ -267,11 +263,11 @@ impl Inner {
 
     /// What the store has of a selection by parent that has ended; one more than may be selected at the most.
     fn ended(&self, subscriber: &Subscriber) -> Result<Vec<(Arc<Published>, u64)>, Error> {
-        let Selection::Parent { scope, .. } = &subscriber.selection else { return Ok(Vec::new()) };
+        let Selection::Parent(parent) = &subscriber.selection else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let page = self.store.executions_in(scope, after.as_ref(), STORE_PAGE)?;
+            let page = self.store.executions_in(&parent.scope, after.as_ref(), STORE_PAGE)?;
             after = page.last().map(|record| record.execution.name.clone());
             let matching = page
                 .into_iter()

@@ -4,8 +4,8 @@ mod slots;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use slots::Slots;
@@ -23,15 +23,19 @@ pub const MAX_SELECTION: usize = 10_000;
 pub(super) enum Selection {
     /// These executions.
     Names,
-    /// What lies in a scope, passes the filter, and is unfinished or ended after `from`.
-    Parent {
-        /// Where.
-        scope: Scope,
-        /// Which of it.
-        filter: Option<Filter>,
-        /// Older ends are not selected.
-        from: Timestamp,
-    },
+    /// Whatever this one has. In a box, as most streams have names.
+    Parent(Box<Parent>),
+}
+
+/// What lies in a scope, passes the filter, and is unfinished or ended after `from`.
+#[derive(Debug)]
+pub(super) struct Parent {
+    /// Where.
+    pub(super) scope: Scope,
+    /// Which of it.
+    pub(super) filter: Option<Filter>,
+    /// Older ends are not selected.
+    pub(super) from: Timestamp,
 }
 
 impl Selection {
@@ -40,7 +44,8 @@ impl Selection {
     pub(super) fn matches(&self, execution: &Execution, known: bool) -> bool {
         match self {
             Self::Names => true,
-            Self::Parent { scope, filter, from } => {
+            Self::Parent(parent) => {
+                let Parent { scope, filter, from } = &**parent;
                 // A name that somebody asked for may turn out not to exist.
                 execution.observe_time.is_some()
                     && scope.contains(&execution.name)
@@ -78,7 +83,6 @@ pub struct Update {
 pub(super) struct Subscriber {
     pub(super) selection: Selection,
     queue: Mutex<Queue>,
-    ready: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +90,10 @@ struct Queue {
     /// What the stream is opened with and has not taken yet.
     opening: VecDeque<Arc<Published>>,
     slots: Slots,
+    /// Whether something came that the stream has not looked at.
+    news: bool,
+    /// Who is to be woken by it.
+    waker: Option<Waker>,
     /// Ends that are being saved, by name, with their places; they are offered next.
     expected: Vec<(ExecutionName, u64)>,
     /// What a stream by parent was told of and still believes selected.
@@ -103,9 +111,18 @@ struct Queue {
     given_up: bool,
 }
 
+/// Why a stream is of no use any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Broken {
+    /// The selection outgrew [`MAX_SELECTION`].
+    Overflowed,
+    /// Its reader was too slow: what waited for it is gone.
+    GivenUp,
+}
+
 impl Subscriber {
     pub(super) fn new(selection: Selection) -> Self {
-        Self { selection, queue: Mutex::default(), ready: Notify::new() }
+        Self { selection, queue: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -143,8 +160,7 @@ impl Subscriber {
         } else if self.selection.matches(execution, queue.members.contains(&execution.name)) {
             if queue.members.len() >= MAX_SELECTION && !queue.members.contains(&execution.name) {
                 queue.overflowed = true;
-                drop(queue);
-                self.ready.notify_one();
+                queue.tell();
                 return;
             }
             if execution.is_done() {
@@ -160,8 +176,7 @@ impl Subscriber {
             return;
         };
         queue.slots.put(Update { change, execution: execution.clone(), position, coalesced: 0 }, now);
-        drop(queue);
-        self.ready.notify_one();
+        queue.tell();
     }
 
     /// Whether the selection is fixed, so that there is no need to know what is in it.
@@ -173,7 +188,7 @@ impl Subscriber {
     pub(super) fn concerns(&self, name: &ExecutionName) -> bool {
         match &self.selection {
             Selection::Names => true,
-            Selection::Parent { scope, .. } => scope.contains(name),
+            Selection::Parent(parent) => parent.scope.contains(name),
         }
     }
 
@@ -197,8 +212,7 @@ impl Subscriber {
         queue.members.remove(&execution.name);
         let news = Update { change: Change::Removed, execution: execution.clone(), position, coalesced: 0 };
         queue.slots.put(news, Instant::now());
-        drop(queue);
-        self.ready.notify_one();
+        queue.tell();
     }
 
     /// Lets go of all that is in a backend: gives what the stream believes selected there, and offers no more of it.
@@ -227,11 +241,31 @@ impl Subscriber {
         next
     }
 
-    /// Waits until there may be something to take that was not there before. What is there is held back by the
-    /// stream, until the given time.
-    pub(super) async fn ready(&self, held_until: Option<Instant>) {
-        self.lock().held_until = held_until;
-        self.ready.notified().await;
+    /// From now on what comes is news. Tells where the stream is of no use any more.
+    pub(super) fn attend(&self) -> Option<Broken> {
+        let mut queue = self.lock();
+        queue.news = false;
+        match (queue.overflowed, queue.given_up) {
+            (true, _) => Some(Broken::Overflowed),
+            (_, true) => Some(Broken::GivenUp),
+            _ => None,
+        }
+    }
+
+    /// Waits for news. What is there is held back by the stream, until the given time.
+    pub(super) fn poll_news(&self, cx: &Context<'_>, held_until: Option<Instant>) -> Poll<()> {
+        let mut queue = self.lock();
+        queue.held_until = held_until;
+        if queue.news {
+            return Poll::Ready(());
+        }
+        queue.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Has the stream look up.
+    pub(super) fn wake(&self) {
+        self.lock().tell();
     }
 
     /// Where something waits for too long, frees all that waits; the stream is of no use any more.
@@ -239,14 +273,9 @@ impl Subscriber {
         let mut queue = self.lock();
         let behind = !queue.given_up && queue.is_behind(now);
         if behind {
-            *queue = Queue { given_up: true, ..Queue::default() };
+            *queue = Queue { given_up: true, waker: queue.waker.take(), ..Queue::default() };
         }
         behind
-    }
-
-    /// Whether the reader was too slow.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.lock().given_up
     }
 
     /// Queues the news that an execution left the selection, where it was in it.
@@ -273,9 +302,10 @@ impl Subscriber {
         self.lock().slots.has(name)
     }
 
-    /// Whether the selection outgrew [`MAX_SELECTION`].
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.lock().overflowed
+    /// Whether anything waits to be taken, held back or not.
+    pub(super) fn has_more(&self) -> bool {
+        let queue = self.lock();
+        !queue.opening.is_empty() || !queue.slots.is_empty()
     }
 
     /// The executions that the stream believes selected.
@@ -285,6 +315,14 @@ impl Subscriber {
 }
 
 impl Queue {
+    /// Says that there are news.
+    fn tell(&mut self) {
+        self.news = true;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Whether an update has waited for too long. A long opening may take its time as long as it goes on, which only
     /// looks tell.
     fn is_behind(&mut self, now: Instant) -> bool {

@@ -348,7 +348,8 @@ impl Table {
     pub(super) fn unsubscribe(&mut self, names: &[ExecutionName], subscriber: &Arc<Subscriber>) {
         for name in names {
             if let Some(entry) = self.entries.get_mut(name) {
-                entry.subscribers.retain(|other| !Arc::ptr_eq(other, subscriber));
+                let at = entry.subscribers.iter().position(|other| Arc::ptr_eq(other, subscriber));
+                at.map(|at| entry.subscribers.swap_remove(at));
             }
         }
         self.parents.retain(|other| !Arc::ptr_eq(other, subscriber));

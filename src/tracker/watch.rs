@@ -2,29 +2,29 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::discovery::Discovery;
-use super::subscription::{Subscriber, Update};
+use super::subscription::{Broken, Subscriber, Update};
 use super::{Error, Inner, Published, Tracker};
 use crate::backend::Call;
 use crate::model::{BackendId, ExecutionName, Timestamp, resource};
 
-/// Keeps an execution followed while it is held.
+/// Keeps executions followed while it is held.
 #[derive(Debug)]
 pub struct Follow {
     tracker: Tracker,
-    name: ExecutionName,
+    names: Vec<ExecutionName>,
 }
 
 /// An open stream. Dropping it lets go of everything.
 #[derive(Debug)]
 pub struct Watch {
-    pub(super) tracker: Tracker,
     pub(super) subscriber: Arc<Subscriber>,
-    pub(super) follows: Vec<Follow>,
+    pub(super) follow: Follow,
     pub(super) discoveries: Vec<Arc<Discovery>>,
     /// It goes on where an earlier one ended: what it missed is queued, and nothing is a SNAPSHOT.
     pub(super) resumed: bool,
@@ -52,13 +52,22 @@ impl Tracker {
     ) -> Result<(Follow, tokio::sync::watch::Receiver<Arc<Published>>), Error> {
         let name = self.0.canonical(name)?;
         self.0.require_known(&name, call).await?;
-        let follow = self.0.hold(self, &name, None)?;
+        let follow = self.0.hold(self, std::slice::from_ref(&name), None)?;
         let states = self.0.table().get(&name).map(|entry| entry.published.subscribe());
         states.map(|states| (follow, states)).ok_or_else(|| not_found(&name))
     }
 }
 
 impl Watch {
+    fn tracker(&self) -> &Inner {
+        &self.follow.tracker.0
+    }
+
+    /// From now on what comes is news. Tells where the stream is of no use any more.
+    pub fn attend(&self) -> Option<Broken> {
+        self.subscriber.attend()
+    }
+
     /// Takes the oldest update that `hold` does not keep back.
     pub fn take(&self, hold: impl FnMut(&Update) -> bool) -> Option<Update> {
         self.subscriber.take(hold)
@@ -76,14 +85,14 @@ impl Watch {
 
     /// The names that the stream still has to see ended, and how many of them it saw end before it was resumed.
     pub fn awaited(&self) -> (HashSet<ExecutionName>, usize) {
-        let table = self.tracker.0.table();
+        let table = self.tracker().table();
         let ended_before = |name: &ExecutionName| {
             self.resumed
                 && table.get(name).is_some_and(|entry| entry.execution().is_done())
                 && !self.subscriber.is_queued(name)
         };
         let (before, awaited): (Vec<_>, Vec<_>) =
-            self.follows.iter().map(|follow| &follow.name).partition(|name| ended_before(name));
+            self.follow.names.iter().partition(|name| ended_before(name));
         (awaited.into_iter().cloned().collect(), before.len())
     }
 
@@ -91,32 +100,26 @@ impl Watch {
     pub fn lose(&mut self, backends: &[BackendId]) {
         self.discoveries.retain(|discovery| !backends.contains(&discovery.backend));
         for name in backends.iter().flat_map(|backend| self.subscriber.lose(backend)) {
-            let table = self.tracker.0.table();
+            let table = self.tracker().table();
             if let Some(entry) = table.get(&name) {
                 self.subscriber.remove(&entry.execution(), entry.record.position);
             }
         }
     }
 
-    /// Waits until there may be something to take that was not there before. What is there is held back by the
-    /// stream, until the given time.
-    pub async fn ready(&self, held_until: Option<Instant>) {
-        self.subscriber.ready(held_until).await;
+    /// Waits for news. What is there is held back by the stream, until the given time.
+    pub fn poll_news(&self, cx: &Context<'_>, held_until: Option<Instant>) -> Poll<()> {
+        self.subscriber.poll_news(cx, held_until)
+    }
+
+    /// Whether anything waits to be taken, held back or not.
+    pub fn has_more(&self) -> bool {
+        self.subscriber.has_more()
     }
 
     /// What is to be sent next as SNAPSHOT.
     pub fn take_snapshot(&self) -> Option<Arc<Published>> {
         self.subscriber.take_opening()
-    }
-
-    /// Whether the reader was too slow: what waited for it is gone.
-    pub fn is_given_up(&self) -> bool {
-        self.subscriber.is_given_up()
-    }
-
-    /// Whether the selection outgrew its limit.
-    pub fn has_overflowed(&self) -> bool {
-        self.subscriber.has_overflowed()
     }
 
     /// Backends whose last look failed or that were not read yet.
@@ -133,10 +136,10 @@ impl Watch {
     /// The worst staleness among the selected that are not done.
     pub fn oldest_observe_time(&self) -> Option<Timestamp> {
         let members = self.subscriber.members();
-        let table = self.tracker.0.table();
-        self.follows
+        let table = self.tracker().table();
+        self.follow
+            .names
             .iter()
-            .map(|follow| &follow.name)
             .chain(&members)
             .filter_map(|name| table.get(name))
             .filter(|entry| !entry.record.execution.is_done())
@@ -147,34 +150,37 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let names: Vec<_> = self.follows.iter().map(|follow| follow.name.clone()).collect();
-        self.tracker.0.table().unsubscribe(&names, &self.subscriber);
+        self.tracker().table().unsubscribe(&self.follow.names, &self.subscriber);
     }
 }
 
 impl Drop for Follow {
     fn drop(&mut self) {
-        if let Some(entry) = self.tracker.0.table().get_mut(&self.name) {
-            entry.followers = entry.followers.saturating_sub(1);
-            entry.idle_since = Instant::now();
-            if entry.followers == 0 {
-                entry.wanted_staleness = None;
+        let (mut table, now) = (self.tracker.0.table(), Instant::now());
+        for name in &self.names {
+            if let Some(entry) = table.get_mut(name) {
+                entry.followers = entry.followers.saturating_sub(1);
+                entry.idle_since = now;
+                if entry.followers == 0 {
+                    entry.wanted_staleness = None;
+                }
             }
         }
     }
 }
 
 impl Inner {
-    /// Holds an execution followed. It must be known, or about to be.
+    /// Holds executions followed. They must be known, or about to be.
     pub(super) fn hold(
         self: &Arc<Self>,
         tracker: &Tracker,
-        name: &ExecutionName,
+        names: &[ExecutionName],
         wanted_staleness: Option<Duration>,
     ) -> Result<Follow, Error> {
-        let known = self.store.get(name)?;
-        let now = Instant::now();
-        {
+        let mut follow = Follow { tracker: tracker.clone(), names: Vec::with_capacity(names.len()) };
+        for name in names {
+            let known = self.store.get(name)?;
+            let now = Instant::now();
             let mut table = self.table();
             let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
             entry.followers += 1;
@@ -183,10 +189,12 @@ impl Inner {
                 (Some(known), Some(wanted)) => Some(known.min(wanted)),
                 (known, wanted) => known.or(wanted),
             };
+            // All who hold it share the text of its name.
+            follow.names.push(entry.record.execution.name.clone());
+            drop(table);
+            let pace = self.managed(&name.backend)?.setup.poll_interval;
+            self.follow_up(name, wanted_staleness.unwrap_or(pace).max(pace));
         }
-        let follow = Follow { tracker: tracker.clone(), name: name.clone() };
-        let pace = self.managed(&name.backend)?.setup.poll_interval;
-        self.follow_up(name, wanted_staleness.unwrap_or(pace).max(pace));
         Ok(follow)
     }
 }

@@ -152,7 +152,7 @@ impl Gateway {
 
     pub(crate) fn watch(&self, request: v1::WatchExecutionsRequest) -> Opening {
         let (service, request) = (self.service.clone(), self.as_caller(request));
-        Box::pin(async move { service.watch_executions(request).await.map(tonic::Response::into_inner) })
+        Box::pin(async move { service.watch(request).await.map(|feed| Box::pin(feed) as Messages) })
     }
 
     pub(crate) async fn get(&self, name: &str, forced: bool) -> Result<v1::Execution, Status> {

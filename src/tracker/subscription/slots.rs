@@ -48,6 +48,9 @@ impl Slots {
             return;
         }
         let since = update.position;
+        if self.waiting.is_empty() {
+            self.waiting.reserve_exact(1);
+        }
         for slot in self.waiting.iter_mut().rev().flatten().take_while(|slot| slot.since > since) {
             slot.since = since;
         }
@@ -65,6 +68,13 @@ impl Slots {
         if !self.numbers.is_empty() {
             self.numbers.remove(&update.execution.name);
         }
+        if self.len == 0 {
+            // Nor does a stream keep room for what came once.
+            self.first += self.waiting.len();
+            self.waiting = VecDeque::new();
+            self.numbers = HashMap::new();
+            return Some(update);
+        }
         while let Some(None) = self.waiting.front() {
             self.waiting.pop_front();
             self.first += 1;
@@ -73,6 +83,11 @@ impl Slots {
             self.close_gaps();
         }
         Some(update)
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Everything up to this place in the order of all changes was taken; `floor` is what the opening covered.

@@ -42,6 +42,19 @@ impl Plain {
     }
 }
 
+#[test]
+fn what_was_taken_leaves_no_room_behind() {
+    let (mut slots, now) = (Slots::default(), Instant::now());
+    for burst in [1, 100] {
+        (0..burst).for_each(|execution| slots.put(update(execution, 1), now));
+        while slots.take(|_| false).is_some() {}
+        assert!(slots.is_empty());
+        assert_eq!((slots.waiting.capacity(), slots.numbers.capacity()), (0, 0));
+    }
+    slots.put(update(0, 2), now);
+    assert_eq!(slots.waiting.capacity(), 1, "most streams never have more than one waiting");
+}
+
 proptest! {
     #[test]
     fn they_are_a_list_in_the_order_of_waiting(
