@@ -1,5 +1,6 @@
 //! Logs: one line an event, to standard error.
 
+mod call;
 mod lines;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt as format, reload};
 
+pub use call::{Call, call};
 use lines::Lines;
 
 /// The lines of this process, once it logs.
@@ -40,6 +42,14 @@ impl LogFormat {
             Self::Auto => "auto",
             Self::Text => "text",
             Self::Json => "json",
+        }
+    }
+
+    fn is_json(self) -> bool {
+        match self {
+            Self::Auto => !std::io::stderr().is_terminal(),
+            Self::Text => false,
+            Self::Json => true,
         }
     }
 }
@@ -127,7 +137,10 @@ pub fn init(log_format: LogFormat, level: &str) -> Result<LogHandle, String> {
     handle.of_environment = of_environment;
     tracing_subscriber::registry().with(layer).try_init().map_err(|error| error.to_string())?;
     // It is the only one: the subscriber above is the process's first.
-    LINES.get_or_init(|| lines);
+    LINES.get_or_init(|| lines.clone());
+    if log_format.is_json() {
+        call::tell_as_json(lines);
+    }
     // The default hook writes to standard error itself, and waits where nobody reads it.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -149,15 +162,10 @@ pub fn flush(within: Duration) {
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn handle(log_format: LogFormat, level: &str, lines: Lines) -> Result<(BoxedLayer, LogHandle), String> {
-    let terminal = std::io::stderr().is_terminal();
-    let json = match log_format {
-        LogFormat::Auto => !terminal,
-        LogFormat::Text => false,
-        LogFormat::Json => true,
-    };
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (filter, reload) = reload::Layer::new(filter(level)?);
-    let layer: BoxedLayer = if json {
+    let layer: BoxedLayer = if log_format.is_json() {
         format::layer().json().flatten_event(true).with_writer(lines.clone()).boxed()
     } else {
         format::layer().with_ansi(colour).with_writer(lines.clone()).boxed()

@@ -9,6 +9,7 @@ use tonic::Code;
 use super::Records;
 use crate::audit::{Audit, Entry};
 use crate::metrics::Method;
+use crate::telemetry;
 use crate::trace::{Notes, Scope, Value};
 
 const SERVICE: &str = "/testgate.v1.TestExecutionService/";
@@ -55,18 +56,14 @@ impl Drop for Record {
         };
         let notes = self.scope.notes();
         let Notes { caller, upstream_request_id, .. } = &notes;
-        if tracing::enabled!(target: "access", tracing::Level::INFO) {
-            tracing::info!(
-                target: "access",
-                caller = caller.as_deref().unwrap_or_default(),
-                method = path,
-                code = ?code,
-                duration_ms = took.as_secs_f64() * 1e3,
-                upstream_request_id = (!upstream_request_id.is_empty()).then_some(upstream_request_id.as_str()),
-                trace_id = self.scope.trace_id(),
-                "request"
-            );
-        }
+        telemetry::call(|| telemetry::Call {
+            caller: caller.as_deref().unwrap_or_default(),
+            method: path,
+            code,
+            took,
+            upstream_request_id: (!upstream_request_id.is_empty()).then_some(upstream_request_id),
+            trace_id: self.scope.trace_id(),
+        });
         if let Some(audit) = &self.audit
             && let Some(event) = event(name, code)
         {

@@ -95,6 +95,25 @@ impl Lines {
         Ok(lines)
     }
 
+    /// Takes a line, which `write` puts behind those that wait and leaves as they are.
+    pub(super) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut queue = self.0.queue();
+        let before = queue.waiting.len();
+        write(&mut queue.waiting);
+        if queue.waiting.len() > MAX_WAITING {
+            queue.waiting.truncate(before);
+            queue.dropped += 1;
+            return;
+        }
+        queue.lines += 1;
+        // The writer is woken by the first line only, and when there is no more room to gather in.
+        let wakes = before == 0 || (before < MAX_WAITING / 2 && queue.waiting.len() >= MAX_WAITING / 2);
+        drop(queue);
+        if wakes {
+            self.0.changed.notify_all();
+        }
+    }
+
     /// How many lines were dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.0.queue().dropped
@@ -115,20 +134,7 @@ impl Lines {
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut queue = self.0.queue();
-        if queue.waiting.len() + line.len() > MAX_WAITING {
-            queue.dropped += 1;
-        } else {
-            // The writer is woken by the first line only, and when there is no more room to gather in.
-            let before = queue.waiting.len();
-            queue.waiting.extend_from_slice(line);
-            queue.lines += 1;
-            let wakes = before == 0 || (before < MAX_WAITING / 2 && queue.waiting.len() >= MAX_WAITING / 2);
-            drop(queue);
-            if wakes {
-                self.0.changed.notify_all();
-            }
-        }
+        self.append(|waiting| waiting.extend_from_slice(line));
         Ok(line.len())
     }
 
