@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::auth::{Auth, FetchKeys};
-use crate::backend::http::{HttpClients, Proxy};
+use crate::backend::http::{HttpClients, Proxy, with_parsed_url};
 use crate::config::Config;
 use crate::model::Clock;
 use crate::tasks::Tasks;
@@ -73,6 +73,7 @@ impl FetchKeys for Fetch {
     async fn fetch(&self, url: &str, ca_file: Option<&Path>) -> Result<Bytes, String> {
         let request = http::Request::get(url).header(http::header::ACCEPT, "application/json");
         let request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
+        let request = with_parsed_url(request).map_err(|error| error.message)?;
         let client = self.0.get(ca_file, Proxy::Environment);
         let reply = client.send(request, FETCH_WITHIN, MAX_KEY_SET).await.map_err(|error| error.message)?;
         if reply.status == http::StatusCode::OK {

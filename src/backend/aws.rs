@@ -18,12 +18,12 @@ use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::engine::{Operation, Outgoing, Protocol, Refusal, Response};
-use super::http::HttpClients;
+use super::http::{HttpClients, Request};
 use super::{BackendError, ErrorKind};
 use crate::config::backend::AwsConfig;
 use crate::model::{Clock, Timestamp};
@@ -122,7 +122,11 @@ impl Aws {
     }
 
     async fn environment(&self) -> Result<&Environment, BackendError> {
-        self.environment.get_or_try_init(|| self.load()).await
+        match self.environment.get() {
+            Some(known) => Ok(known),
+            // Boxed: what loads is large, and so would be every call that does not.
+            None => Box::pin(self.environment.get_or_try_init(|| self.load())).await,
+        }
     }
 
     async fn load(&self) -> Result<Environment, BackendError> {
@@ -203,24 +207,20 @@ pub(crate) fn fingerprint(row: &str) -> String {
 
 #[async_trait]
 impl Protocol for Aws {
-    async fn prepare(
-        &self,
-        outgoing: &Outgoing,
-        now: Timestamp,
-    ) -> Result<http::Request<Bytes>, BackendError> {
+    async fn prepare(&self, outgoing: &Outgoing, now: Timestamp) -> Result<Request, BackendError> {
         let environment = self.environment().await?;
-        let credentials = self.credentials.get(&environment.provider).await?;
+        let identity = self.credentials.get(&environment.provider).await?;
         let url = environment.endpoint.url(&outgoing.path_and_query)?;
-        let mut request = http::Request::builder().method(outgoing.method.clone()).uri(&url);
+        let mut request = Request::new(outgoing.method.clone(), url);
         if !outgoing.body.is_empty() {
-            request = request.header(http::header::CONTENT_TYPE, outgoing.content_type);
+            let kind = HeaderValue::from_static(outgoing.content_type);
+            request.headers_mut().insert(CONTENT_TYPE, kind);
         }
-        let request = request
-            .body(outgoing.body.clone())
-            .map_err(|error| BackendError::new(ErrorKind::UpstreamTokenTooLong, error.to_string()))?;
+        *request.body_mut() = Some(outgoing.body.clone().into());
         let is_upstreams = self.signing_time.lock().unwrap_or_else(PoisonError::into_inner).is_upstreams;
         let time = if is_upstreams { now } else { self.clock.now() };
-        sign::sign(request, &credentials, &environment.region, self.service.signing_name, time)
+        sign::sign(&mut request, &identity, &environment.region, self.service.signing_name, time)?;
+        Ok(request)
     }
 
     fn classify(&self, operation: &Operation, response: &Response) -> Result<(), Refusal> {

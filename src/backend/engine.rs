@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 pub use clean::clean;
 
 pub use super::http::Response;
-use super::http::{HttpClient, HttpError, HttpErrorKind};
+use super::http::{HttpClient, HttpError, HttpErrorKind, Request};
 use super::quota::QuotaGroup;
 pub use super::retry::{Retry, Safety};
 use super::retry::{Tries, retry_hint};
@@ -74,11 +74,7 @@ pub trait Protocol: Send + Sync {
     ///
     /// # Errors
     /// What keeps it from being sent, as missing credentials; nothing is retried.
-    async fn prepare(
-        &self,
-        outgoing: &Outgoing,
-        now: Timestamp,
-    ) -> Result<http::Request<Bytes>, BackendError>;
+    async fn prepare(&self, outgoing: &Outgoing, now: Timestamp) -> Result<Request, BackendError>;
 
     /// Tells a good reply from a refusal. Redirects never get here.
     ///

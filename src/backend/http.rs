@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
+pub use reqwest::{Request, Url};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -114,13 +115,11 @@ impl HttpClient {
     /// Whatever kept the reply from being whole, and whether the request may have had an effect all the same.
     pub async fn send(
         &self,
-        request: http::Request<Bytes>,
+        request: Request,
         timeout: Duration,
         max_body: usize,
     ) -> Result<Response, HttpError> {
         let client = self.client().await?;
-        let request = reqwest::Request::try_from(request)
-            .map_err(|error| HttpError::new(HttpErrorKind::Request, false, chain(&error)))?;
         let begun = Instant::now();
         let exchange = async {
             let mut reply = client.execute(request).await.map_err(|error| classify(&error))?;
@@ -135,10 +134,18 @@ impl HttpClient {
     }
 
     async fn client(&self) -> Result<&reqwest::Client, HttpError> {
-        let lazy = &self.0;
-        lazy.built
+        match self.0.built.get() {
+            Some(client) => Ok(client),
+            None => self.0.build().await,
+        }
+    }
+}
+
+impl Lazy {
+    async fn build(&self) -> Result<&reqwest::Client, HttpError> {
+        self.built
             .get_or_try_init(|| async {
-                let (ca_file, proxy) = (lazy.ca_file.clone(), lazy.proxy);
+                let (ca_file, proxy) = (self.ca_file.clone(), self.proxy);
                 // Reads files and parses some hundred certificates.
                 tokio::task::spawn_blocking(move || build(ca_file.as_deref(), proxy))
                     .await
@@ -147,6 +154,14 @@ impl HttpClient {
             })
             .await
     }
+}
+
+/// A request to send, from one whose URL is text.
+///
+/// # Errors
+/// The URL is none.
+pub fn with_parsed_url(request: http::Request<Bytes>) -> Result<Request, HttpError> {
+    Request::try_from(request).map_err(|error| HttpError::new(HttpErrorKind::Request, false, chain(&error)))
 }
 
 impl HttpError {

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
-use crate::backend::http::{HttpClient, HttpClients, HttpErrorKind, Proxy};
+use crate::backend::http::{HttpClient, HttpClients, HttpError, HttpErrorKind, Proxy, with_parsed_url};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Credentials are a few kilobytes.
@@ -50,21 +50,23 @@ impl HttpConnector for Bridge {
             let client = if is_machine(host) { &bridge.machine } else { &bridge.outside };
             let (parts, body) = request.into_parts();
             let body = body.bytes().map(Bytes::copy_from_slice).unwrap_or_default();
-            let request = http::Request::from_parts(parts, body);
-            let response =
-                client.send(request, TIMEOUT, MAX_BODY).await.map_err(|error| match error.kind {
-                    HttpErrorKind::Timeout => ConnectorError::timeout(error.into()),
-                    HttpErrorKind::Request | HttpErrorKind::Setup => ConnectorError::user(error.into()),
-                    HttpErrorKind::Connect
-                    | HttpErrorKind::Tls
-                    | HttpErrorKind::Broken
-                    | HttpErrorKind::TooLarge => ConnectorError::io(error.into()),
-                })?;
+            let request = with_parsed_url(http::Request::from_parts(parts, body)).map_err(failed)?;
+            let response = client.send(request, TIMEOUT, MAX_BODY).await.map_err(failed)?;
             let mut reply = http::Response::new(SdkBody::from(response.body));
             *reply.status_mut() = response.status;
             *reply.headers_mut() = response.headers;
             HttpResponse::try_from(reply).map_err(|error| ConnectorError::other(error.into(), None))
         })
+    }
+}
+
+fn failed(error: HttpError) -> ConnectorError {
+    match error.kind {
+        HttpErrorKind::Timeout => ConnectorError::timeout(error.into()),
+        HttpErrorKind::Request | HttpErrorKind::Setup => ConnectorError::user(error.into()),
+        HttpErrorKind::Connect | HttpErrorKind::Tls | HttpErrorKind::Broken | HttpErrorKind::TooLarge => {
+            ConnectorError::io(error.into())
+        }
     }
 }
 

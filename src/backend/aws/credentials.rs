@@ -1,12 +1,12 @@
 //! Credentials, kept until shortly before they expire. The providers themselves ask anew each time.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::time::Instant;
 
+use super::sign::Identity;
 use crate::backend::engine::clean;
 use crate::backend::{BackendError, ErrorKind};
 use crate::model::{Clock, Timestamp};
@@ -36,9 +36,11 @@ struct Known {
     failed: Option<(Instant, BackendError)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Current {
-    credentials: Credentials,
+    identity: Arc<Identity>,
+    /// When they end, if they do.
+    expiry: Option<Timestamp>,
     refresh_at: Timestamp,
 }
 
@@ -51,10 +53,15 @@ impl CredentialCache {
     pub(super) async fn get(
         &self,
         provider: &SharedCredentialsProvider,
-    ) -> Result<Credentials, BackendError> {
-        if let Some(fresh) = self.fresh()? {
-            return Ok(fresh);
+    ) -> Result<Arc<Identity>, BackendError> {
+        match self.fresh()? {
+            Some(fresh) => Ok(fresh),
+            // Boxed: what loads is large, and so would be every call that does not.
+            None => Box::pin(self.load(provider)).await,
         }
+    }
+
+    async fn load(&self, provider: &SharedCredentialsProvider) -> Result<Arc<Identity>, BackendError> {
         let _one_at_a_time = self.loading.lock().await;
         // Whoever loaded while we waited did it for us too.
         if let Some(fresh) = self.fresh()? {
@@ -68,23 +75,20 @@ impl CredentialCache {
         let mut known = self.lock();
         match loaded {
             Ok(credentials) => {
-                let refresh_at = refresh_at(&credentials, now);
-                *known = Known {
-                    current: Some(Current { credentials: credentials.clone(), refresh_at }),
-                    failed: None,
-                };
-                Ok(credentials)
+                let expiry = credentials.expiry().map(Timestamp::from);
+                let (identity, refresh_at) = (Arc::new(Identity::new(credentials)), refresh_at(expiry, now));
+                let current = Current { identity: Arc::clone(&identity), expiry, refresh_at };
+                *known = Known { current: Some(current), failed: None };
+                Ok(identity)
             }
             Err(text) => {
-                if let Some(current) =
-                    known.current.as_mut().filter(|current| is_valid(&current.credentials, now))
-                {
+                if let Some(current) = known.current.as_mut().filter(|current| current.is_valid(now)) {
                     tracing::warn!(
                         error = clean(&text),
                         "AWS credentials could not be refreshed; the old ones hold"
                     );
                     current.refresh_at = now + REFRESH_PAUSE;
-                    return Ok(current.credentials.clone());
+                    return Ok(Arc::clone(&current.identity));
                 }
                 let text = format!("no AWS credentials could be loaded: {}", clean(&text));
                 let error = BackendError::new(ErrorKind::BackendCredentialsInvalid, text);
@@ -99,11 +103,11 @@ impl CredentialCache {
         *self.lock() = Known::default();
     }
 
-    fn fresh(&self) -> Result<Option<Credentials>, BackendError> {
+    fn fresh(&self) -> Result<Option<Arc<Identity>>, BackendError> {
         let now = self.clock.now();
         let known = self.lock();
         if let Some(current) = known.current.as_ref().filter(|current| now < current.refresh_at) {
-            return Ok(Some(current.credentials.clone()));
+            return Ok(Some(Arc::clone(&current.identity)));
         }
         match &known.failed {
             Some((at, error)) if known.current.is_none() && at.elapsed() < FAILURE_PAUSE => {
@@ -119,17 +123,15 @@ impl CredentialCache {
     }
 }
 
-fn expiry(credentials: &Credentials) -> Option<Timestamp> {
-    credentials.expiry().map(Timestamp::from)
-}
-
-fn is_valid(credentials: &Credentials, now: Timestamp) -> bool {
-    expiry(credentials).is_none_or(|expiry| now < expiry)
+impl Current {
+    fn is_valid(&self, now: Timestamp) -> bool {
+        self.expiry.is_none_or(|expiry| now < expiry)
+    }
 }
 
 /// Well before the end, but never so early that short-lived credentials are loaded for each call.
-fn refresh_at(credentials: &Credentials, now: Timestamp) -> Timestamp {
-    match expiry(credentials) {
+fn refresh_at(expiry: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    match expiry {
         None => now + UNDATED_LIFETIME,
         Some(expiry) => expiry - MARGIN.min((expiry - now) / 3),
     }
@@ -149,8 +151,8 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_credential_types::Credentials;
     use aws_credential_types::provider::{error::CredentialsError, future};
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
     /// Hands out what the test says and counts how often it was asked.

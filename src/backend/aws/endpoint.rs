@@ -4,6 +4,7 @@ use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 
 use super::AwsService;
+use crate::backend::http::Url;
 use crate::backend::{BackendError, ErrorKind};
 
 /// `http::Uri` accepts no more.
@@ -45,8 +46,8 @@ impl Endpoint {
             Some(custom) => custom.to_owned(),
             None => format!("https://{}", host(service, region, fips, dual_stack)),
         };
-        let url = reqwest::Url::parse(&text)
-            .map_err(|error| invalid(format!("the endpoint URL is invalid: {error}")))?;
+        let url =
+            Url::parse(&text).map_err(|error| invalid(format!("the endpoint URL is invalid: {error}")))?;
         let plain = matches!(url.scheme(), "http" | "https")
             && url.has_host()
             && url.query().is_none()
@@ -62,15 +63,15 @@ impl Endpoint {
 
     /// The whole URL, proven to be what goes out on the wire: a URL parser silently resolves `..`, and then a
     /// valid signature calls another operation.
-    pub(super) fn url(&self, path_and_query: &str) -> Result<String, BackendError> {
+    pub(super) fn url(&self, path_and_query: &str) -> Result<Url, BackendError> {
         let text = format!("{}{path_and_query}", self.0);
         if text.len() > MAX_URL_BYTES {
             let text =
                 format!("the upstream URL would be {} bytes long; the most is {MAX_URL_BYTES}", text.len());
             return Err(BackendError::new(ErrorKind::UpstreamTokenTooLong, text));
         }
-        match reqwest::Url::parse(&text) {
-            Ok(url) if url.as_str() == text => Ok(text),
+        match Url::parse(&text) {
+            Ok(url) if url.as_str() == text => Ok(url),
             _ => Err(BackendError::new(
                 ErrorKind::FieldInvalid("name"),
                 "the name holds an id that no URL can carry to upstream",

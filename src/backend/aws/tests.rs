@@ -4,6 +4,7 @@ use crate::backend::http::Proxy;
 use crate::backend::quota::QuotaGroup;
 use crate::backend::testing::{Reply, Upstream, call};
 use crate::config::backend::StaticCredentials;
+use bytes::Bytes;
 use http::Method;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::backend::http::{HttpClients, Proxy};
+use crate::backend::http::{HttpClients, Proxy, Url};
 use crate::backend::testing::{Reply, Upstream, call, within};
 
 const READ: Operation = Operation { name: "GetThing", safety: Safety::Read };
@@ -12,12 +12,13 @@ struct Plain(String);
 
 #[async_trait]
 impl Protocol for Plain {
-    async fn prepare(&self, outgoing: &Outgoing, _: Timestamp) -> Result<http::Request<Bytes>, BackendError> {
-        let url = format!("{}{}", self.0, outgoing.path_and_query);
-        let request = http::Request::builder().method(outgoing.method.clone()).uri(url);
-        request
-            .body(outgoing.body.clone())
-            .map_err(|error| BackendError::new(ErrorKind::UpstreamTokenTooLong, error.to_string()))
+    async fn prepare(&self, outgoing: &Outgoing, _: Timestamp) -> Result<Request, BackendError> {
+        let url = Url::parse(&format!("{}{}", self.0, outgoing.path_and_query));
+        let url =
+            url.map_err(|error| BackendError::new(ErrorKind::UpstreamTokenTooLong, error.to_string()))?;
+        let mut request = Request::new(outgoing.method.clone(), url);
+        *request.body_mut() = Some(outgoing.body.clone().into());
+        Ok(request)
     }
 
     fn classify(&self, _: &Operation, response: &Response) -> Result<(), Refusal> {

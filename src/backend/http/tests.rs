@@ -3,8 +3,8 @@ use crate::backend::testing::{Reply, Upstream};
 
 const WAIT: Duration = Duration::from_secs(20);
 
-fn get(url: &str) -> http::Request<Bytes> {
-    http::Request::get(url).body(Bytes::new()).unwrap()
+fn get(url: &str) -> Request {
+    Request::new(http::Method::GET, Url::parse(url).unwrap())
 }
 
 async fn send(script: Reply, max_body: usize, timeout: Duration) -> Result<Response, HttpError> {

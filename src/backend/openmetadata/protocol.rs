@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use super::wire::{ErrorBody, ServiceReply};
 use crate::backend::engine::{Operation, Outgoing, Protocol, Refusal, Response, Retry, effect_if_sent};
+use crate::backend::http::{Request, with_parsed_url};
 use crate::backend::{BackendError, Effect, ErrorKind};
 use crate::config::backend::SecretSource;
 use crate::model::Timestamp;
@@ -73,11 +73,7 @@ impl Bearer {
 
 #[async_trait]
 impl Protocol for Bearer {
-    async fn prepare(
-        &self,
-        outgoing: &Outgoing,
-        _now: Timestamp,
-    ) -> Result<http::Request<Bytes>, BackendError> {
+    async fn prepare(&self, outgoing: &Outgoing, _now: Timestamp) -> Result<Request, BackendError> {
         let mut request = http::Request::builder()
             .method(&outgoing.method)
             .uri(format!("{}{}", self.base_url, outgoing.path_and_query))
@@ -88,12 +84,8 @@ impl Protocol for Bearer {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.header().await?);
         }
-        request.body(outgoing.body.clone()).map_err(|error| {
-            BackendError::new(
-                ErrorKind::UpstreamTokenTooLong,
-                format!("the request can't be expressed: {error}"),
-            )
-        })
+        let request = request.body(outgoing.body.clone()).map_err(|error| inexpressible(&error))?;
+        with_parsed_url(request).map_err(|error| inexpressible(&error))
     }
 
     fn classify(&self, operation: &Operation, response: &Response) -> Result<(), Refusal> {
@@ -270,6 +262,10 @@ fn plain(body: &[u8], status: StatusCode) -> String {
     } else {
         text
     }
+}
+
+fn inexpressible(error: &dyn std::error::Error) -> BackendError {
+    BackendError::new(ErrorKind::UpstreamTokenTooLong, format!("the request can't be expressed: {error}"))
 }
 
 #[cfg(test)]
