@@ -132,7 +132,9 @@ impl Shared {
         }
         queue.last += 1;
         let number = queue.last;
-        let first = queue.saves.insert(name, (number, Arc::new(record))).is_none();
+        // A writer that gathers saves looks again by itself.
+        let first = queue.saves.is_empty();
+        queue.saves.insert(name, (number, Arc::new(record)));
         drop(queue);
         if first {
             self.wake.notify_one();
