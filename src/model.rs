@@ -8,6 +8,7 @@ pub mod id;
 pub mod item;
 pub mod near;
 pub mod resource;
+pub mod shared;
 pub mod status;
 pub mod test;
 
@@ -19,6 +20,7 @@ pub use execution::{
 };
 pub use id::{BackendId, ExecutionId, ExecutionName, NameError, Scope, TestId, TestName};
 pub use item::{Artifact, Metric, ResultItem};
+pub use shared::SharedExecution;
 pub use status::{Condition, Counts, Failure, FailureKind, State, Verdict};
 pub use test::Test;
 

@@ -237,7 +237,6 @@ impl Execution {
         if self.is_done() {
             return false;
         }
-        let before = self.clone();
         let Observation {
             test: _,
             upstream_id,
@@ -256,47 +255,44 @@ impl Execution {
             condition,
         } = observation;
 
-        self.state = match state {
+        let state = match state {
             State::Pending | State::Running if self.stop_request_time.is_some() => State::Stopping,
             State::Pending if matches!(self.state, State::Running | State::Stopping | State::Settling) => {
                 self.state
             }
             _ => state,
         };
-        self.verdict = match (self.state.is_done(), verdict) {
+        let verdict = match (state.is_done(), verdict) {
             (false, _) => Verdict::Pending,
             (true, Verdict::Pending) => Verdict::Inconclusive,
             (true, verdict) => verdict,
         };
-        if let Some(counts) = counts {
-            self.counts = Some(counts);
-        }
-        self.failure = if self.verdict == Verdict::Passed { None } else { failure };
-        self.create_time = self.create_time.or(create_time.and_then(presentable)).or(Some(now));
-        self.start_time = start_time.and_then(presentable).or(self.start_time);
-        self.end_time = end_time.and_then(presentable).or(self.end_time);
-        self.observe_time = Some(now);
-        self.upstream_status = upstream_status;
-        if !upstream_id.is_empty() {
-            self.upstream_id = upstream_id;
-        }
-        if details.is_some() {
-            self.details = details;
-        }
-        if let Some(labels) = upstream_labels {
-            self.upstream_labels = labels;
-        }
-        if !test_display_name.is_empty() {
-            self.test_display_name = test_display_name;
-        }
-        self.condition = match condition {
-            Some((reason, message)) if !self.is_done() => Some(self.condition_since(reason, message, now)),
+        let failure = if verdict == Verdict::Passed { None } else { failure };
+        let create_time = self.create_time.or(create_time.and_then(presentable)).or(Some(now));
+        let start_time = start_time.and_then(presentable).or(self.start_time);
+        let end_time = end_time.and_then(presentable).or(self.end_time).or(state.is_done().then_some(now));
+        let condition = match condition {
+            Some((reason, message)) if !state.is_done() => Some(self.condition_since(reason, message, now)),
             _ => None,
         };
-        if self.is_done() && self.end_time.is_none() {
-            self.end_time = Some(now);
-        }
-        self.differs(before)
+        // A condition's wording alone is no change, nor is the time of the reading.
+        let mut changed = self.condition.as_ref().map(|known| &known.reason)
+            != condition.as_ref().map(|known| &known.reason);
+        self.condition = condition;
+        self.observe_time = Some(now);
+        changed |= put(&mut self.state, state);
+        changed |= put(&mut self.verdict, verdict);
+        changed |= put(&mut self.failure, failure);
+        changed |= put(&mut self.create_time, create_time);
+        changed |= put(&mut self.start_time, start_time);
+        changed |= put(&mut self.end_time, end_time);
+        changed |= put(&mut self.upstream_status, upstream_status);
+        changed |= counts.is_some() && put(&mut self.counts, counts);
+        changed |= !upstream_id.is_empty() && put(&mut self.upstream_id, upstream_id);
+        changed |= details.is_some() && put(&mut self.details, details);
+        changed |= upstream_labels.is_some_and(|labels| put(&mut self.upstream_labels, labels));
+        changed |= !test_display_name.is_empty() && put(&mut self.test_display_name, test_display_name);
+        changed
     }
 
     /// Notes that a reading failed. Returns whether that is news; never touches state or verdict.
@@ -342,17 +338,13 @@ impl Execution {
         };
         Condition { reason, message, since }
     }
+}
 
-    /// Whether anything but the time of the reading differs. A condition's wording alone is no change.
-    fn differs(&self, mut before: Self) -> bool {
-        before.observe_time = self.observe_time;
-        if let (Some(now), Some(then)) = (&self.condition, &mut before.condition)
-            && now.reason == then.reason
-        {
-            then.message.clone_from(&now.message);
-        }
-        *self != before
-    }
+/// Puts a value in another's place. Returns whether it differs from that one.
+fn put<T: PartialEq>(place: &mut T, value: T) -> bool {
+    let differs = *place != value;
+    *place = value;
+    differs
 }
 
 /// Times outside the years 1 to 9999 are left unset.

@@ -150,7 +150,7 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<(Record, Option<i64>), Nonse
         StoredRecord::decode(bytes).map_err(|error| error.to_string())?;
     let execution = execution.ok_or("a record without its execution")?;
     let record = Record {
-        execution: Execution::try_from(execution).map_err(|error| error.to_string())?,
+        execution: Execution::try_from(execution).map_err(|error| error.to_string())?.into(),
         settling: settling
             .map(|StoredSettling { since, upstream_status }| {
                 Ok::<_, Nonsense>(Settling { since: time("settling.since", since)?, upstream_status })

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-use crate::model::{Details, Execution, ExecutionName, Labels, Settling, TestName, Timestamp};
+use crate::model::{Details, ExecutionName, Labels, Settling, SharedExecution, TestName, Timestamp};
 
 /// An execution with what the tracker must not forget about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The execution as callers see it.
-    pub execution: Execution,
+    pub execution: SharedExecution,
     /// What the next reading needs to know while the verdict settles.
     pub settling: Option<Settling>,
     /// When the gateway first saw it, by its own clock.

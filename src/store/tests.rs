@@ -51,7 +51,7 @@ fn execution_name(id: &str) -> ExecutionName {
 
 fn record(id: &str) -> Record {
     Record {
-        execution: Execution::unread(execution_name(id)),
+        execution: Execution::unread(execution_name(id)).into(),
         settling: None,
         first_seen: NOW,
         gone_since: None,
@@ -448,7 +448,7 @@ prop_compose! {
         stop in proptest::option::of(any_stop()),
     ) -> Record {
         let settling = settling.map(|(since, upstream_status)| Settling { since, upstream_status });
-        Record { execution, settling, first_seen, gone_since, followed, position, stop }
+        Record { execution: execution.into(), settling, first_seen, gone_since, followed, position, stop }
     }
 }
 

@@ -43,7 +43,9 @@ impl Inner {
             let adjusted = adjust(record, first);
             record.settling.clone_from(&observation.settling);
             record.gone_since = None;
-            record.execution.observe(observation, wall) || first || adjusted
+            // What has ended is not copied for a reading that can't change it.
+            let changed = !record.execution.is_done() && record.execution.observe(observation, wall);
+            changed || first || adjusted
         });
         drop(table);
         // `entry` above made sure that there is one.
@@ -154,7 +156,7 @@ impl Inner {
 
     pub(super) fn unread(&self, name: &ExecutionName) -> Record {
         Record {
-            execution: Execution::unread(name.clone()),
+            execution: Execution::unread(name.clone()).into(),
             settling: None,
             first_seen: self.clock.now(),
             gone_since: None,

@@ -26,7 +26,7 @@ fn running(now: Timestamp) -> Shared {
     let mut execution = Execution::unread(name());
     execution.observe_time = Some(now);
     let record = Record {
-        execution,
+        execution: execution.into(),
         settling: None,
         first_seen: now,
         gone_since: None,

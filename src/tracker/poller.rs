@@ -147,7 +147,7 @@ impl Inner {
             let past = self.store.executions_in(&scope, None, PAST).unwrap_or_default();
             let mut past: Vec<_> = past.into_iter().map(|record| record.execution).collect();
             past.sort_by_key(|execution| execution.end_time);
-            managed.schedule.durations().add(test, past.iter().filter_map(took));
+            managed.schedule.durations().add(test, past.iter().filter_map(|execution| took(execution)));
         }
         managed.schedule.durations().usual(test)
     }

@@ -6,18 +6,18 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::model::Execution;
+use crate::model::{Execution, SharedExecution};
 use crate::proto::{convert, v1};
 
 /// An execution's state, with its bytes in replies: encoded when first needed, and once for all who get it.
 pub struct Published {
-    execution: Execution,
+    execution: SharedExecution,
     encoded: OnceLock<Bytes>,
 }
 
 impl Published {
-    pub(super) fn new(execution: Execution) -> Arc<Self> {
-        Arc::new(Self { execution, encoded: OnceLock::new() })
+    pub(super) fn new(execution: impl Into<SharedExecution>) -> Arc<Self> {
+        Arc::new(Self { execution: execution.into(), encoded: OnceLock::new() })
     }
 
     /// The state as replies and watches carry it.

@@ -68,7 +68,7 @@ fn record(test: &TestName, number: usize, done: bool) -> Record {
         execution.upstream_status = "InProgress".to_owned();
     }
     Record {
-        execution,
+        execution: execution.into(),
         settling: None,
         first_seen: now,
         gone_since: None,

@@ -16,11 +16,23 @@ fn reading(state: State, verdict: Verdict) -> Observation {
 }
 
 fn any_reading() -> impl Strategy<Value = Observation> {
-    (prop::sample::select(&State::ALL[..]), prop::sample::select(&Verdict::ALL[..]), any::<Option<i32>>())
-        .prop_map(|(state, verdict, total)| Observation {
-            counts: total.map(|total| Counts { total: Some(total), ..Counts::default() }),
+    let states = (prop::sample::select(&State::ALL[..]), prop::sample::select(&Verdict::ALL[..]));
+    let few = || prop::option::of(0u8..2);
+    (states, prop::array::uniform8(few())).prop_map(|((state, verdict), parts)| {
+        let [counts, failure, created, started, ended, labels, name, condition] = parts;
+        let time = |seconds| NOW + time::Duration::seconds(i64::from(seconds));
+        Observation {
+            counts: counts.map(|total| Counts { total: Some(total.into()), ..Counts::default() }),
+            failure: failure.map(|code| Failure::new(FailureKind::Assertion, code.to_string(), [])),
+            create_time: created.map(time),
+            start_time: started.map(time),
+            end_time: ended.map(time),
+            upstream_labels: labels.map(|label| [("l".to_owned(), label.to_string())].into()),
+            test_display_name: name.map(|name| name.to_string()).unwrap_or_default(),
+            condition: condition.map(|reason| (reason.to_string(), format!("{parts:?}"))),
             ..reading(state, verdict)
-        })
+        }
+    })
 }
 
 proptest! {
@@ -36,7 +48,14 @@ proptest! {
                 prop_assert_eq!(&execution, &before);
             }
             prop_assert_eq!(execution.is_done(), execution.verdict != Verdict::Pending);
-            prop_assert_eq!(execution.create_time, Some(NOW));
+            prop_assert_eq!(execution.create_time, before.create_time.or(execution.create_time));
+            let mut same = Execution { observe_time: execution.observe_time, ..before.clone() };
+            if let (Some(was), Some(is)) = (&mut same.condition, &execution.condition)
+                && was.reason == is.reason
+            {
+                was.message.clone_from(&is.message);
+            }
+            prop_assert_eq!(changed, execution != same, "a change that was not told, or the other way round");
             prop_assert!(!(execution.is_done() && execution.condition.is_some()));
             prop_assert!(!(execution.verdict == Verdict::Passed && execution.failure.is_some()));
             let went_back = execution.state == State::Pending
