@@ -1,5 +1,6 @@
 //! Following executions on a stream.
 
+mod alarm;
 mod feed;
 mod reply;
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -46,6 +46,8 @@ pub(super) type Polled = Poll<Option<Result<Frame<Part>, Status>>>;
 struct Alarms {
     deadline: Option<Pin<Box<Sleep>>>,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Whom they wake. To set them anew for each message would cost more than to frame it.
+    set_for: Option<Waker>,
 }
 
 impl GateBody {
@@ -101,7 +103,7 @@ impl GateBody {
         self.hand_out_rest()
     }
 
-    /// Whether a stream that always has something to say, and so never waits, must end now.
+    /// Whether a stream must end now, be it that it always has something to say and never waits.
     fn is_over(&self) -> Option<Status> {
         if self.deadline.is_some_and(|Deadline(at)| Instant::now() >= at) {
             return Some(status::deadline_exceeded());
@@ -123,8 +125,12 @@ impl GateBody {
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         let alarms = self.alarms.get_or_insert_with(|| {
             let deadline = self.deadline.map(|Deadline(at)| Box::pin(tokio::time::sleep_until(at)));
-            Alarms { deadline, end: Box::pin(self.end.clone().cancelled_owned()) }
+            Alarms { deadline, end: Box::pin(self.end.clone().cancelled_owned()), set_for: None }
         });
+        if alarms.set_for.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return self.is_over().map_or(Poll::Pending, Poll::Ready);
+        }
+        alarms.set_for = Some(cx.waker().clone());
         if alarms.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(status::deadline_exceeded());
         }

@@ -92,7 +92,9 @@ struct Queue {
     slots: Slots,
     /// Whether something came that the stream has not looked at.
     news: bool,
-    /// Who is to be woken by it.
+    /// Whether the stream waits for it.
+    waits: bool,
+    /// Who is to be woken then.
     waker: Option<Waker>,
     /// Ends that are being saved, by name, with their places; they are offered next.
     expected: Vec<(ExecutionName, u64)>,
@@ -259,7 +261,10 @@ impl Subscriber {
         if queue.news {
             return Poll::Ready(());
         }
-        queue.waker = Some(cx.waker().clone());
+        queue.waits = true;
+        if queue.waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            queue.waker = Some(cx.waker().clone());
+        }
         Poll::Pending
     }
 
@@ -273,7 +278,8 @@ impl Subscriber {
         let mut queue = self.lock();
         let behind = !queue.given_up && queue.is_behind(now);
         if behind {
-            *queue = Queue { given_up: true, waker: queue.waker.take(), ..Queue::default() };
+            let (waits, waker) = (queue.waits, queue.waker.take());
+            *queue = Queue { given_up: true, waits, waker, ..Queue::default() };
         }
         behind
     }
@@ -318,8 +324,10 @@ impl Queue {
     /// Says that there are news.
     fn tell(&mut self) {
         self.news = true;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if std::mem::take(&mut self.waits)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
         }
     }
 

@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::Inner;
 use super::super::error::Failure;
 use super::super::standing::{self, Standing};
+use super::alarm::Alarm;
 use crate::auth::Held;
 use crate::metrics::OpenStream;
 use crate::model::{BackendId, Execution, ExecutionName, Timestamp};
@@ -51,7 +52,7 @@ pub struct Feed {
     floor: Option<Box<Floor>>,
     phase: Phase,
     /// When there is something to do even if nothing changes.
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
     standing: Standing,
     /// A look at what the caller may see now, while it lasts.
     look: Option<Pin<Box<dyn Future<Output = Looked> + Send>>>,
@@ -107,7 +108,7 @@ impl Feed {
             next_heartbeat,
             floor: min_update.map(|interval| Box::new(Floor { interval, sent_at: HashMap::new() })),
             phase: Phase::Opening,
-            alarm: Box::pin(tokio::time::sleep_until(next_heartbeat)),
+            alarm: Alarm::new(next_heartbeat),
             standing,
             look: None,
             look_at: Instant::now(),
@@ -163,12 +164,9 @@ impl Feed {
         let wake = held.map_or(self.next_heartbeat, |held| held.min(self.next_heartbeat));
         // A heartbeat is an occasion as well, where it comes often enough.
         let wake = if self.heartbeat > standing::LOOK_EVERY { wake.min(self.next_look()) } else { wake };
-        if self.alarm.deadline() != wake {
-            self.alarm.as_mut().reset(wake);
-        }
         match self.watch.poll_news(cx, held) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => self.alarm.as_mut().poll(cx),
+            Poll::Pending => self.alarm.poll_at(wake, cx),
         }
     }
 
@@ -353,7 +351,7 @@ fn untokened(event: Event) -> WatchExecutionsResponse {
 }
 
 fn to_millis(time: Timestamp) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    time.unix_timestamp() * 1_000 + i64::from(time.millisecond())
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ impl Slots {
         }
         let since = update.position;
         if self.waiting.is_empty() {
+            // More than one is seldom.
             self.waiting.reserve_exact(1);
         }
         for slot in self.waiting.iter_mut().rev().flatten().take_while(|slot| slot.since > since) {
@@ -69,9 +70,12 @@ impl Slots {
             self.numbers.remove(&update.execution.name);
         }
         if self.len == 0 {
-            // Nor does a stream keep room for what came once.
             self.first += self.waiting.len();
-            self.waiting = VecDeque::new();
+            self.waiting.clear();
+            // The room for one update is kept, what a burst took is not.
+            if self.waiting.capacity() > 1 {
+                self.waiting = VecDeque::new();
+            }
             self.numbers = HashMap::new();
             return Some(update);
         }

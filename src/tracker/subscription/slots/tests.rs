@@ -43,16 +43,15 @@ impl Plain {
 }
 
 #[test]
-fn what_was_taken_leaves_no_room_behind() {
+fn what_was_taken_leaves_room_for_one_behind() {
     let (mut slots, now) = (Slots::default(), Instant::now());
     for burst in [1, 100] {
         (0..burst).for_each(|execution| slots.put(update(execution, 1), now));
         while slots.take(|_| false).is_some() {}
         assert!(slots.is_empty());
-        assert_eq!((slots.waiting.capacity(), slots.numbers.capacity()), (0, 0));
+        assert!(slots.waiting.capacity() <= 1, "{burst} left {}", slots.waiting.capacity());
+        assert_eq!(slots.numbers.capacity(), 0);
     }
-    slots.put(update(0, 2), now);
-    assert_eq!(slots.waiting.capacity(), 1, "most streams never have more than one waiting");
 }
 
 proptest! {
