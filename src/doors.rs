@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use prost_reflect::DescriptorError;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::config::DoorsConfig;
@@ -39,6 +39,11 @@ pub struct Doors {
 /// service, so that it is noted like any other refusal.
 #[derive(Clone, Debug)]
 pub struct Refused(pub Status);
+
+/// With what a door answered in HTTP's own terms, so that no call came of it. Goes with the response to whoever keeps
+/// account of calls.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnedAway(pub Code);
 
 /// One request's door.
 enum Way {
@@ -156,6 +161,8 @@ fn refuse(status: StatusCode, line: &'static str) -> Response<tonic::body::Body>
     let text = Full::from(Bytes::from_static(line.as_bytes()));
     let mut response = Response::new(tonic::body::Body::new(text));
     *response.status_mut() = status;
+    let code = if status == StatusCode::FORBIDDEN { Code::PermissionDenied } else { Code::Unimplemented };
+    response.extensions_mut().insert(TurnedAway(code));
     with(response, CONTENT_TYPE, "text/plain; charset=utf-8")
 }
 

@@ -14,7 +14,7 @@ use super::body::GateBody;
 use super::gate::{self, Gate};
 use super::incoming::Metered;
 use super::parts::Parts;
-use crate::doors::{DoorBody, Doors};
+use crate::doors::{DoorBody, Doors, TurnedAway};
 
 /// The gate of one connection, with the doors in front of it.
 pub(super) struct Entry<S> {
@@ -50,7 +50,11 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
         Box::pin(async move {
             let budget = gate.budgets.replies.clone();
             let service = |request| gate::answer(gate.clone(), request);
-            let response = doors.call(request, service).await;
+            let uri = request.uri().clone();
+            let mut response = doors.call(request, service).await;
+            if let Some(TurnedAway(code)) = response.extensions_mut().remove() {
+                gate.note_turned_away(uri, code);
+            }
             if let Some(unread) = unread {
                 unread.linger().await;
             }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Uri};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::ServiceExt as _;
 
 use super::access::Record;
@@ -66,6 +66,13 @@ impl<S: Service> Gate<S> {
             ..self.clone()
         };
         (gate, end_streams)
+    }
+
+    /// Has it noted that a door turned a call away before it came here.
+    pub(super) fn note_turned_away(&self, uri: Uri, code: Code) {
+        let mut request = Request::new(());
+        *request.uri_mut() = uri;
+        Record::start(&request, &self.records).code = Some(code);
     }
 }
 
@@ -172,8 +179,6 @@ fn refuse(refusal: Status, mut record: Record) -> Response<GateBody> {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
 
     #[test]

@@ -7,6 +7,7 @@ use tonic_types::StatusExt as _;
 
 use super::curl::{Answer, call, curl, post, reason, url};
 use super::open_world;
+use crate::metrics::Scrape;
 use crate::rig::{begin_endless, finish};
 use crate::support::{World, told};
 
@@ -147,6 +148,18 @@ async fn what_is_no_call_is_answered_in_terms_of_http() {
     assert_eq!((read.status, read.header("allow")), (405, Some("POST")));
     let grpc = post(&address, "GetExecution", &["content-type: application/grpc"], b"").await;
     assert_eq!(grpc.status, 505);
+    let page = post(&address, "GetExecution", &[JSON, "origin: https://evil.example"], b"{}").await;
+    assert_eq!(page.status, 403);
+
+    // No call came of any of them, and yet they are counted and noted as what was asked for.
+    let scrape = Scrape::of(&world).await;
+    let counted = |method: &str, code: &str| {
+        let labels = [format!("grpc_method=\"{method}\""), format!("grpc_code=\"{code}\"")];
+        scrape.sum("grpc_server_handled_total", &labels.each_ref().map(String::as_str))
+    };
+    assert_eq!(counted("GetExecution", "Unimplemented"), 4.0);
+    assert_eq!(counted("WatchExecutions", "Unimplemented"), 1.0);
+    assert_eq!(counted("GetExecution", "PermissionDenied"), 1.0);
 }
 
 #[tokio::test]
