@@ -1,14 +1,14 @@
 //! The log line of a call, which every call pays for.
 //!
-//! In JSON it is written straight to the lines that wait: tracing's formatter makes the same bytes, but takes ten times
-//! as long. Where that formatter would say more (a span is open) or writes text, it writes this line too.
+//! In JSON it is written straight to the lines that wait: tracing's formatter makes the same bytes, but takes several
+//! times as long. Where that formatter would say more (a span is open) or writes text, it writes this line too.
 
 use std::cell::Cell;
 use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Lines;
@@ -31,23 +31,6 @@ pub struct Call<'a, C> {
     pub upstream_request_id: Option<&'a str>,
     /// Its trace.
     pub trace_id: String,
-}
-
-/// A line's members, in their order.
-#[derive(Serialize)]
-struct Line<'a, C: Debug> {
-    timestamp: &'a str,
-    level: &'static str,
-    message: &'static str,
-    caller: &'a str,
-    method: &'static str,
-    #[serde(serialize_with = "as_debug")]
-    code: &'a C,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_request_id: Option<&'a str>,
-    trace_id: &'a str,
-    target: &'static str,
 }
 
 /// From now on the process's calls are told as JSON.
@@ -85,27 +68,39 @@ fn trace<C: Debug>(call: &Call<'_, C>) {
 
 fn write<C: Debug>(call: &Call<'_, C>, now: SystemTime, waiting: &mut Vec<u8>) {
     let Call { caller, method, code, took, upstream_request_id, trace_id } = call;
-    let timestamp = timestamp(now);
-    let line = Line {
-        timestamp: str::from_utf8(&timestamp).unwrap_or_default(),
-        level: "INFO",
-        message: "request",
-        caller,
-        method,
-        code,
-        duration_ms: took.as_secs_f64() * 1e3,
-        upstream_request_id: *upstream_request_id,
-        trace_id,
-        target: "access",
-    };
-    // Neither the members nor memory can fail.
-    if serde_json::to_writer(&mut *waiting, &line).is_ok() {
-        waiting.push(b'\n');
+    waiting.extend_from_slice(br#"{"timestamp":""#);
+    waiting.extend_from_slice(&timestamp(now));
+    waiting.extend_from_slice(br#"","level":"INFO","message":"request","caller":"#);
+    text(caller, waiting);
+    waiting.extend_from_slice(br#","method":"#);
+    text(method, waiting);
+    waiting.extend_from_slice(br#","code":"#);
+    text(&format!("{code:?}"), waiting);
+    waiting.extend_from_slice(br#","duration_ms":"#);
+    value(&(took.as_secs_f64() * 1e3), waiting);
+    if let Some(id) = upstream_request_id {
+        waiting.extend_from_slice(br#","upstream_request_id":"#);
+        text(id, waiting);
+    }
+    waiting.extend_from_slice(br#","trace_id":"#);
+    text(trace_id, waiting);
+    waiting.extend_from_slice(b",\"target\":\"access\"}\n");
+}
+
+/// A text as JSON. Most have nothing to escape.
+fn text(text: &str, waiting: &mut Vec<u8>) {
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        waiting.push(b'"');
+        waiting.extend_from_slice(text.as_bytes());
+        waiting.push(b'"');
+    } else {
+        value(text, waiting);
     }
 }
 
-fn as_debug<S: Serializer>(value: &impl Debug, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{value:?}"))
+fn value(value: &(impl Serialize + ?Sized), waiting: &mut Vec<u8>) {
+    // Neither texts, nor numbers, nor memory can fail.
+    serde_json::to_writer(waiting, value).ok();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a log line has the system's time, as tracing's own have")]
