@@ -2,7 +2,7 @@
 //! The request's URL is already exactly what goes out on the wire.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use aws_credential_types::Credentials;
@@ -19,10 +19,12 @@ use crate::model::Timestamp;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: &str = "x-amz-date";
 const TOKEN: &str = "x-amz-security-token";
+/// The SHA-256 of no bytes, as most requests have none.
+const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// What the canonical form escapes of a path that is escaped already: all but `A-Za-z0-9._~-/`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-').remove(b'/');
 
-/// Credentials, with the key that they make for a day, region and service: to derive it costs more than to sign.
+/// Credentials, with what they make of a moment: to derive a key costs more than to sign, and many requests share a second.
 #[derive(Debug)]
 pub(super) struct Identity {
     credentials: Credentials,
@@ -31,7 +33,11 @@ pub(super) struct Identity {
 
 #[derive(Debug)]
 struct Derived {
-    /// `DAY/REGION/SERVICE/aws4_request`
+    /// The moment, in seconds since 1970.
+    unix: i64,
+    /// `DAYTtimeZ`
+    moment: String,
+    /// `DAY/REGION/SERVICE/aws4_request`, for which the key is.
     scope: String,
     key: hmac::Key,
 }
@@ -42,30 +48,37 @@ impl Identity {
     }
 
     /// Which credentials they are; no secret.
+    #[cfg(test)]
     pub(super) fn access_key_id(&self) -> &str {
         self.credentials.access_key_id()
     }
 
-    fn sign(&self, scope: &str, text: &str) -> hmac::Tag {
-        // Nothing panics while it is held.
-        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = derived.take().filter(|known| known.scope == scope);
-        let Derived { key, .. } = derived.insert(known.unwrap_or_else(|| self.derive(scope)));
-        hmac::sign(key, text.as_bytes())
+    /// What they make of a moment, out of what they made of another.
+    fn derive(&self, known: Option<Derived>, now: Timestamp, region: &str, service: &str) -> Derived {
+        let unix = now.unix_timestamp();
+        let now = now.to_offset(time::UtcOffset::UTC);
+        let (date, time) = (now.date(), now.time());
+        let day = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
+        let moment = format!("{day}T{:02}{:02}{:02}Z", time.hour(), time.minute(), time.second());
+        let scope = format!("{day}/{region}/{service}/aws4_request");
+        let key = match known {
+            Some(Derived { scope: of, key, .. }) if of == scope => key,
+            _ => self.key(&scope),
+        };
+        Derived { unix, moment, scope, key }
     }
 
-    fn derive(&self, scope: &str) -> Derived {
+    fn key(&self, scope: &str) -> hmac::Key {
         let secret = format!("AWS4{}", self.credentials.secret_access_key());
         let first = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let key = scope.split('/').fold(first, |key, part| {
+        scope.split('/').fold(first, |key, part| {
             hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref())
-        });
-        Derived { scope: scope.to_owned(), key }
+        })
     }
 }
 
 /// Adds authorization, date and session token. As these services want it, the path is escaped once more in the
-/// canonical form, and the session token is signed.
+/// canonical form, and the session token is signed. An identity signs for one `region` and `service` only.
 pub(super) fn sign(
     request: &mut Request,
     identity: &Identity,
@@ -73,25 +86,31 @@ pub(super) fn sign(
     service: &str,
     now: Timestamp,
 ) -> Result<(), BackendError> {
-    let now = now.to_offset(time::UtcOffset::UTC);
-    let (date, time) = (now.date(), now.time());
-    let day = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
-    let moment = format!("{day}T{:02}{:02}{:02}Z", time.hour(), time.minute(), time.second());
-    let scope = format!("{day}/{region}/{service}/aws4_request");
-    let (text, signed) = canonical(request, &moment, identity.credentials.session_token());
+    // Nothing panics while it is held.
+    let mut derived = identity.derived.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = derived.take();
+    let Derived { moment, scope, key, .. } = derived.insert(match known {
+        Some(known) if known.unix == now.unix_timestamp() => known,
+        known => identity.derive(known, now, region, service),
+    });
+    let Identity { credentials, .. } = identity;
+    let (text, signed) = canonical(request, moment, credentials.session_token());
     let hash = digest(&SHA256, text.as_bytes());
-    let to_sign = format!("{ALGORITHM}\n{moment}\n{scope}\n{}", Hex(hash.as_ref()));
-    let signature = identity.sign(&scope, &to_sign);
-    let authorization = format!(
-        "{ALGORITHM} Credential={}/{scope}, SignedHeaders={signed}, Signature={}",
-        identity.access_key_id(),
-        Hex(signature.as_ref())
-    );
+
+    let mut text = String::with_capacity(512);
+    text.extend([ALGORITHM, "\n", moment, "\n", scope, "\n"]);
+    push_hex(&mut text, hash.as_ref());
+    let signature = hmac::sign(key, text.as_bytes());
+
+    text.clear();
+    text.extend([ALGORITHM, " Credential=", credentials.access_key_id(), "/", scope]);
+    text.extend([", SignedHeaders=", signed, ", Signature="]);
+    push_hex(&mut text, signature.as_ref());
 
     let headers = request.headers_mut();
-    headers.insert(DATE, value(&moment)?);
-    headers.insert(AUTHORIZATION, secret(&authorization)?);
-    if let Some(token) = identity.credentials.session_token() {
+    headers.insert(DATE, value(moment)?);
+    headers.insert(AUTHORIZATION, secret(&text)?);
+    if let Some(token) = credentials.session_token() {
         headers.insert(TOKEN, secret(token)?);
     }
     Ok(())
@@ -122,8 +141,11 @@ fn canonical(request: &Request, moment: &str, token: Option<&str>) -> (String, &
         text.extend([TOKEN, ":", token, "\n"]);
     }
     text.extend(["\n", signed, "\n"]);
-    // Text takes everything.
-    write!(text, "{}", Hex(digest(&SHA256, body).as_ref())).ok();
+    if body.is_empty() {
+        text.push_str(HASH_OF_NOTHING);
+    } else {
+        push_hex(&mut text, digest(&SHA256, body).as_ref());
+    }
     (text, signed)
 }
 
@@ -165,12 +187,11 @@ fn secret(text: &str) -> Result<HeaderValue, BackendError> {
 }
 
 /// A hash in lower-case hexadecimal.
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (halves, _) = self.0.as_chunks();
-        halves.iter().try_for_each(|half| write!(f, "{:032x}", u128::from_be_bytes(*half)))
+fn push_hex(text: &mut String, hash: &[u8]) {
+    let (halves, _) = hash.as_chunks();
+    for half in halves {
+        // Text takes everything.
+        write!(text, "{:032x}", u128::from_be_bytes(*half)).ok();
     }
 }
 
