@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::backend::aws::wire::{lenient, timestamp, token};
+use crate::backend::aws::wire::{lenient, text, timestamp, token};
 use crate::model::Timestamp;
 
 /// Body of StartTestCaseExecution and StopTestCaseExecution.
@@ -20,7 +20,7 @@ pub(crate) struct TokenBody<'a> {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Started {
     pub(crate) test_case_execution_id: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) status: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Executions {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ExecutionRow {
     pub(crate) test_case_execution_id: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) test_case_id: Option<String>,
     pub(crate) test_case_execution_status: String,
     #[serde(default, deserialize_with = "timestamp")]
@@ -86,14 +86,14 @@ pub(crate) struct Records {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct RecordRow {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) observation_id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) status: Option<String>,
     #[serde(default, deserialize_with = "timestamp")]
     pub(crate) timestamp: Option<Timestamp>,
     /// JSON within a string, of a schema that is not published.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) record: Option<String>,
 }
 
@@ -101,9 +101,9 @@ pub(crate) struct RecordRow {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Record {
-    #[serde(default, rename = "Type", deserialize_with = "lenient")]
+    #[serde(default, rename = "Type", deserialize_with = "text")]
     pub(crate) kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) identifier: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) completion_reason: Option<CompletionReason>,
@@ -114,7 +114,7 @@ pub(crate) struct Record {
 pub(crate) struct CompletionReason {
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) failure_reasons: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) message: Option<String>,
 }
 
@@ -150,13 +150,13 @@ pub(crate) struct DescribedTestCase {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct TestCaseRow {
     pub(crate) id: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) arn: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) description: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) status: Option<String>,
     #[serde(default, deserialize_with = "timestamp")]
     pub(crate) last_modified_time: Option<Timestamp>,

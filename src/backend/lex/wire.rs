@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::backend::aws::wire::{lenient, timestamp, token};
+use crate::backend::aws::wire::{lenient, text, timestamp, token};
 use crate::model::Timestamp;
 
 /// Numbers of results by `Matched`, `Mismatched`, `ExecutionError` and whatever else comes; a missing key is 0.
@@ -40,11 +40,11 @@ pub(crate) struct StartBody {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Execution {
     pub(crate) test_execution_id: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) test_execution_status: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) test_set_id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) test_set_name: Option<String>,
     #[serde(default, deserialize_with = "timestamp")]
     pub(crate) creation_date_time: Option<Timestamp>,
@@ -52,9 +52,9 @@ pub(crate) struct Execution {
     pub(crate) last_updated_date_time: Option<Timestamp>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) target: Option<Target>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) api_mode: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) test_execution_modality: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) failure_reasons: Option<Vec<String>>,
@@ -102,11 +102,11 @@ pub(crate) struct TestSets {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestSet {
     pub(crate) test_set_id: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) test_set_name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) description: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) status: Option<String>,
     #[serde(default, deserialize_with = "timestamp")]
     pub(crate) last_updated_date_time: Option<Timestamp>,
@@ -239,7 +239,7 @@ pub(crate) struct SlotCounts {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UtteranceItem {
     pub(crate) record_number: u64,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) conversation_id: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) turn_result: Option<TurnResult>,
@@ -256,9 +256,9 @@ pub(crate) struct TurnResult {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AgentTurn {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) expected_agent_prompt: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) actual_agent_prompt: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) error_details: Option<ErrorDetails>,
@@ -267,7 +267,7 @@ pub(crate) struct AgentTurn {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UserTurn {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) end_to_end_result: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) expected_output: Option<TurnOutput>,
@@ -285,15 +285,15 @@ pub(crate) struct TurnOutput {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct TurnIntent {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ErrorDetails {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) error_code: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) error_message: Option<String>,
 }
