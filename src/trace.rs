@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -24,6 +24,10 @@ pub use export::{Exporter, Value};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Timestamp};
 use export::{Kind, Span};
+
+// Made once: a name that is text is read anew for each header that it is looked for in.
+static PARENT: HeaderName = HeaderName::from_static("traceparent");
+static STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Spans that wait for the exporter; what comes on top is dropped and counted.
 const MAX_WAITING: usize = 4096;
@@ -134,8 +138,8 @@ impl Tracer {
     }
 
     fn open(&self, headers: &HeaderMap, kind: Kind) -> Scope {
-        let told = headers.get("traceparent").and_then(|value| Context::parse(value.as_bytes()));
-        let state = told.and_then(|_| headers.get("tracestate"));
+        let told = headers.get(&PARENT).and_then(|value| Context::parse(value.as_bytes()));
+        let state = told.and_then(|_| headers.get(&STATE));
         let span_id = self.id();
         let context = match told {
             Some(told) => Context { span_id, ..told },
@@ -266,26 +270,31 @@ pub fn outgoing(name: &'static str) -> Option<Outgoing> {
 impl Outgoing {
     /// Tells upstream which trace it is part of.
     pub fn inject(&self, headers: &mut HeaderMap) {
-        headers.insert("traceparent", self.context.to_header());
+        headers.insert(&PARENT, self.context.to_header());
         if let Some(state) = &self.scope.state {
-            headers.insert("tracestate", state.clone());
+            headers.insert(&STATE, state.clone());
         }
     }
 
     /// Upstream has answered. An end that is not told is a failure.
-    pub fn answered(&mut self, failed: bool, attributes: Vec<(&'static str, Value)>) {
+    pub fn answered(&mut self, failed: bool, attributes: impl FnOnce() -> Vec<(&'static str, Value)>) {
         self.failed = failed;
-        self.attributes = attributes;
+        if self.is_kept() {
+            self.attributes = attributes();
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.scope.tracer.0.spans.is_some() && self.context.sampled
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let tracer = &self.scope.tracer;
-        if tracer.0.spans.is_none() || !self.context.sampled {
+        if !self.is_kept() {
             return;
         }
-        tracer.keep(Span {
+        self.scope.tracer.keep(Span {
             context: self.context,
             parent: Some(self.scope.context.span_id),
             state: self.scope.state.clone(),

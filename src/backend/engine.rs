@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method, header};
 use tokio::time::{Instant, timeout_at};
 
 pub use clean::clean;
@@ -25,6 +25,12 @@ use crate::metrics;
 use crate::model::{Clock, Timestamp};
 use crate::trace;
 
+/// Where upstreams say which of their requests it was.
+static REQUEST_IDS: [HeaderName; 3] = [
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("x-amz-request-id"),
+    HeaderName::from_static("x-request-id"),
+];
 /// No offset of upstream's clock is known yet.
 const UNKNOWN_OFFSET: i64 = i64::MIN;
 /// A reply that took longer says too little about upstream's clock.
@@ -230,7 +236,7 @@ impl Engine {
         }
         if let Some(span) = &mut span {
             let status = context.http_status;
-            span.answered(status.is_none_or(|status| status >= 400), attributes(&context));
+            span.answered(status.is_none_or(|status| status >= 400), || attributes(&context));
         }
         drop(span);
         tracing::debug!(
@@ -317,10 +323,10 @@ impl Engine {
 
     /// Sets our idea of upstream's clock from a reply's `Date`, measured against the middle of the exchange.
     fn read_clock(&self, response: &Response, sent_at: Timestamp) {
-        if response.elapsed > MAX_CLOCK_READING || response.headers.contains_key("age") {
+        if response.elapsed > MAX_CLOCK_READING || response.headers.contains_key(header::AGE) {
             return;
         }
-        let date = response.headers.get("date").and_then(|value| value.to_str().ok());
+        let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
         let Some(date) = date.and_then(|text| httpdate::parse_http_date(text).ok()) else { return };
         // A date is cut to its second: half of one is the best guess of what was cut.
         let theirs = Timestamp::from(date) + time::Duration::milliseconds(500);
@@ -331,8 +337,7 @@ impl Engine {
 
     fn context(&self, operation: &Operation, response: Option<&Response>) -> UpstreamContext {
         let request_id = response.and_then(|response| {
-            let names = ["x-amzn-requestid", "x-amz-request-id", "x-request-id"];
-            names.iter().find_map(|name| response.headers.get(*name)?.to_str().ok())
+            REQUEST_IDS.iter().find_map(|name| response.headers.get(name)?.to_str().ok())
         });
         UpstreamContext {
             service: self.service,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 /// When the caller stops waiting; in the extensions of every request that has a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Deadline(pub Instant);
 
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// What a unary call without a deadline gets.
 const UNARY: Duration = Duration::from_secs(60);
 
@@ -24,7 +25,7 @@ pub(super) fn take(
     headers: &mut HeaderMap,
     default: Option<Duration>,
 ) -> Result<Option<Deadline>, &'static str> {
-    let timeout = match headers.remove("grpc-timeout") {
+    let timeout = match headers.remove(&TIMEOUT) {
         Some(value) => Some(value.to_str().ok().and_then(parse).ok_or(MALFORMED)?),
         None => default,
     };

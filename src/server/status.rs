@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -11,9 +11,9 @@ use super::deadline::{self, Deadline};
 use crate::auth::{Exceeded, Refusal};
 use crate::proto::detail::{self, DOMAIN};
 
-const GRPC_STATUS: &str = "grpc-status";
-const DETAILS: &str = "grpc-status-details-bin";
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 pub(super) fn deadline_exceeded() -> Status {
     with_reason(Code::DeadlineExceeded, "the deadline passed", "DEADLINE_EXCEEDED")
@@ -61,9 +61,9 @@ pub(super) fn bad_timeout(rule: &str) -> Status {
 /// Gives the contract's code and details to what tonic says itself of a request, in headers or trailers.
 /// Returns the code, where they hold one.
 pub(super) fn complete(headers: &mut HeaderMap) -> Option<Code> {
-    let code = Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes());
+    let code = Code::from_bytes(headers.get(&GRPC_STATUS)?.as_bytes());
     let lacks_details =
-        matches!(code, Code::OutOfRange | Code::InvalidArgument) && !headers.contains_key(DETAILS);
+        matches!(code, Code::OutOfRange | Code::InvalidArgument) && !headers.contains_key(&DETAILS);
     if !lacks_details {
         return Some(code);
     }
@@ -80,9 +80,9 @@ pub(super) fn complete(headers: &mut HeaderMap) -> Option<Code> {
 /// Tells a library not to wait where the caller's deadline comes before the pause is over: the caller would learn nothing
 /// but that, and late.
 pub(super) fn spare_the_wait(headers: &mut HeaderMap, deadline: Option<Deadline>) {
-    let pause = headers.get(PUSHBACK).and_then(|value| value.to_str().ok()?.parse().ok());
+    let pause = headers.get(&PUSHBACK).and_then(|value| value.to_str().ok()?.parse().ok());
     if pause.is_some_and(|millis| deadline::comes_before(deadline, Duration::from_millis(millis))) {
-        headers.insert(PUSHBACK, HeaderValue::from_static("-1"));
+        headers.insert(&PUSHBACK, HeaderValue::from_static("-1"));
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn spare_the_wait(headers: &mut HeaderMap, deadline: Option<Deadline>
 pub(super) fn write(status: &Status, headers: &mut HeaderMap) {
     if status.add_header(headers).is_err() {
         // Only for metadata that no header can carry, of which there is none here.
-        headers.insert(GRPC_STATUS, HeaderValue::from_static("13"));
+        headers.insert(&GRPC_STATUS, HeaderValue::from_static("13"));
     }
 }
 
@@ -113,6 +113,6 @@ fn retry_after(code: Code, message: &str, reason: &str, delay: Duration) -> Stat
     details.set_retry_info(Some(delay));
     let mut status = Status::with_error_details(code, message, details);
     let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    status.metadata_mut().insert(PUSHBACK, millis.into());
+    status.metadata_mut().insert(PUSHBACK.as_str(), millis.into());
     status
 }
