@@ -22,19 +22,21 @@ impl Inner {
         let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
         let (now, wall) = (Instant::now(), self.clock.now());
         let mut table = self.table();
-        let entry = table.entry(|| known.unwrap_or_else(|| self.unread(name)), name, now);
-        entry.idle_since = now;
+        let record = || known.unwrap_or_else(|| self.unread(name));
         if name.execution.is_minted()
             && let Ok(id) = ExecutionId::new(&observation.upstream_id)
         {
-            let (run, state) = (name.test_name().execution(id), entry.execution());
+            let run = name.test_name().execution(id);
             if table.is_of_another(&run, name) {
                 // Two that were read side by side found one run: the second has to look again.
-                return state;
+                let entry = table.entry(record, name, now);
+                entry.idle_since = now;
+                return entry.execution();
             }
             table.add_alias(run, name.clone());
         }
-        let entry = table.entry(|| self.unread(name), name, now);
+        let entry = table.entry(record, name, now);
+        entry.idle_since = now;
         entry.read_at = Some(now);
         entry.failures = 0;
         entry.retry_after = None;

@@ -7,11 +7,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::table::Reading;
-use super::{DEFAULT_STALENESS, Error, Inner, Published};
+use super::table::{Entry, Reading};
+use super::{DEFAULT_STALENESS, Error, Inner, Managed, Published};
 use crate::backend::{BackendError, Call, ErrorKind, Target};
 use crate::model::id::LooseExecutionName;
 use crate::model::{ExecutionId, ExecutionName, Kind, Observation, resource};
+use crate::store::Record;
 
 /// How often a reading looks for another run where somebody else was quicker to take the one that it found.
 const MAX_CLAIMS: usize = 4;
@@ -76,16 +77,19 @@ impl Inner {
     ) -> Result<Arc<Published>, Error> {
         let managed = self.managed(&name.backend)?;
         let now = Instant::now();
-        if let Some(known) = self.recall(name, now)? {
-            if known.is_done() || self.is_fresh(name, max_staleness, now) {
-                return Ok(known);
+        match self.recall(name, max_staleness, now)? {
+            Recalled::Young(known) => return Ok(known),
+            Recalled::Ending => {
+                // Where its end is saved there is nothing to read.
+                if let Some(shown) = self.shown(name).await.filter(|shown| shown.is_done()) {
+                    return Ok(shown);
+                }
             }
-            // It may have ended, and that is being saved: then there is nothing to read.
-            if let Some(shown) = self.shown(name).await.filter(|shown| shown.is_done()) {
-                return Ok(shown);
+            Recalled::Old => {}
+            Recalled::Nothing if name.execution.is_minted() => {
+                return Err(Error::NotFound { resource_type: resource::EXECUTION, name: name.to_string() });
             }
-        } else if name.execution.is_minted() {
-            return Err(Error::NotFound { resource_type: resource::EXECUTION, name: name.to_string() });
+            Recalled::Nothing => {}
         }
         match self.read(name, call).await {
             Ok(execution) => Ok(execution),
@@ -96,20 +100,6 @@ impl Inner {
                 _ => Err(Error::backend(&managed.id, error)),
             },
             Err(error) => Err(Error::backend(&managed.id, error)),
-        }
-    }
-
-    /// Whether what is shown of an execution is as young as is wanted, or followed where nothing is.
-    fn is_fresh(&self, name: &ExecutionName, max_staleness: Option<Duration>, now: Instant) -> bool {
-        let table = self.table();
-        let Some(entry) = table.get(name).filter(|entry| !entry.is_ending()) else { return false };
-        let age = entry.read_at.map(|read_at| now.duration_since(read_at));
-        match max_staleness {
-            None => {
-                let followed = entry.is_followed(now) && entry.record.execution.observe_time.is_some();
-                followed || age.is_some_and(|age| age <= DEFAULT_STALENESS)
-            }
-            Some(wanted) => age.is_some_and(|age| age <= wanted && !wanted.is_zero()),
         }
     }
 
@@ -144,18 +134,28 @@ impl Inner {
         Ok(self.store.get(name)?.map(|record| Published::new(record.execution)))
     }
 
-    /// As [`Self::known`], and what is done is in memory for the next one who asks.
-    fn recall(&self, name: &ExecutionName, now: Instant) -> Result<Option<Arc<Published>>, Error> {
-        if let Some(known) = self.table().recall(name, now) {
-            return Ok(Some(known));
-        }
-        Ok(self.store.get(name)?.map(|record| {
-            if record.execution.is_done() {
-                self.table().remember(record, now)
+    /// What there is of an execution without a reading; what is done is in memory for the next one who asks.
+    fn recall(
+        &self,
+        name: &ExecutionName,
+        max_staleness: Option<Duration>,
+        now: Instant,
+    ) -> Result<Recalled, Error> {
+        if let Some(entry) = self.table().recall(name, now) {
+            let known = entry.execution();
+            return Ok(if entry.is_ending() {
+                Recalled::Ending
+            } else if known.is_done() || is_young(entry, max_staleness, now) {
+                Recalled::Young(known)
             } else {
-                Published::new(record.execution)
-            }
-        }))
+                Recalled::Old
+            });
+        }
+        Ok(match self.store.get(name)? {
+            Some(record) if record.execution.is_done() => Recalled::Young(self.table().remember(record, now)),
+            Some(_) => Recalled::Old,
+            None => Recalled::Nothing,
+        })
     }
 
     /// Reads an execution from upstream. Joins a reading that is under way; it ends when nobody waits any more.
@@ -192,7 +192,7 @@ impl Inner {
                 Ok(Err(error)) if joined && error.kind.is_of_one_call() => self.forget_reading(name),
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(())) => {
-                    return self.table().get(name).map(super::table::Entry::execution).ok_or_else(|| {
+                    return self.table().get(name).map(Entry::execution).ok_or_else(|| {
                         BackendError::new(ErrorKind::ResourceNotFound, format!("{name} does not exist"))
                     });
                 }
@@ -218,7 +218,7 @@ impl Inner {
     /// Asks the adapter. Where it found the run of a minted execution, that run is nobody else's.
     async fn observe(
         self: &Arc<Self>,
-        managed: &super::Managed,
+        managed: &Managed,
         name: &ExecutionName,
         call: &Call,
     ) -> Result<Option<Observation>, BackendError> {
@@ -250,13 +250,23 @@ impl Inner {
                 format!("backends/{} does not exist", name.backend),
             ));
         };
-        let result = self.observe(managed, &name, &call).await;
+        let read = self.absorb_outcome(managed, &name, self.observe(managed, &name, &call).await);
+        if read.is_some() {
+            self.shown(&name).await;
+        }
+        self.forget_reading(&name);
+        read.unwrap_or(Ok(()))
+    }
+
+    /// Takes a reading in, good or failed; `None` where it found what is another's.
+    fn absorb_outcome(
+        self: &Arc<Self>,
+        managed: &Managed,
+        name: &ExecutionName,
+        result: Result<Option<Observation>, BackendError>,
+    ) -> Option<Result<(), BackendError>> {
         managed.note(&result, self.clock.now());
-        let Some(result) = result.transpose() else {
-            self.forget_reading(&name);
-            return Ok(());
-        };
-        let result = result.and_then(|observation| match &observation.test {
+        let result = result.transpose()?.and_then(|observation| match &observation.test {
             Some(test) if *test != name.test => {
                 let message = format!("{name} does not exist: this execution belongs to another test");
                 Err(BackendError::new(ErrorKind::ResourceNotFound, message)
@@ -264,49 +274,74 @@ impl Inner {
             }
             _ => Ok(observation),
         });
-        match result {
+        Some(match result {
             Ok(observation) => {
-                self.absorb(&name, observation, |_, _| false);
-                self.lose_overdue(managed, &name, |_| true);
-                self.shown(&name).await;
-                self.forget_reading(&name);
+                self.absorb(name, observation, |_, _| false);
+                self.lose_overdue(managed, name, |_| true);
                 Ok(())
             }
             Err(error) => {
-                self.note_failure(&name, &error);
-                self.lose_overdue(managed, &name, |record| record.followed);
-                self.shown(&name).await;
-                self.forget_reading(&name);
+                self.note_failure(name, &error);
+                self.lose_overdue(managed, name, |record| record.followed);
                 Err(error)
             }
-        }
+        })
     }
 
     /// What the adapter needs to know for a read.
     pub(super) fn target(&self, name: &ExecutionName) -> Target {
-        let known = if self.table().get(name).is_none() { self.store.get(name).ok().flatten() } else { None };
-        let table = self.table();
-        let record = table.get(name).map(|entry| &entry.record).or(known.as_ref());
-        let mut target = untold(Some(name.test.clone()), name.execution.clone());
-        let Some(record) = record else { return target };
-        let execution = &record.execution;
-        target.upstream_id = Some(execution.upstream_id.clone())
-            .filter(|id| !id.is_empty() && id.as_str() != name.execution.as_str());
-        target.create_time = execution.create_time;
-        target.end_time = execution.end_time;
-        target.stop_requested = execution.stop_request_time.is_some();
-        target.settling.clone_from(&record.settling);
-        target.first_seen = Some(record.first_seen);
-        target.counts = execution.counts;
-        target.want_counts = true;
+        let known = self.table().get(name).map(|entry| told(name, &entry.record));
+        let stored = || self.store.get(name).ok().flatten().map(|record| told(name, &record));
+        let Some(mut target) = known.or_else(stored) else {
+            return untold(Some(name.test.clone()), name.execution.clone());
+        };
         if name.execution.is_minted() && target.upstream_id.is_none() {
-            let mut claimed = table.claimed(&name.test_name(), name);
-            drop(table);
+            let mut claimed = self.table().claimed(&name.test_name(), name);
             let stored = self.store.claimed_upstream_ids(&name.test_name()).unwrap_or_default();
             claimed.extend(stored.into_iter().map(|claim| claim.execution.as_str().to_owned()));
             target.claimed = claimed.into();
         }
         target
+    }
+}
+
+/// What there is of an execution.
+enum Recalled {
+    /// As young as is wanted, or never to change.
+    Young(Arc<Published>),
+    /// It has ended, and that is being saved.
+    Ending,
+    /// Something older.
+    Old,
+    Nothing,
+}
+
+/// Whether what is shown of an execution is as young as is wanted, or followed where nothing is.
+fn is_young(entry: &Entry, max_staleness: Option<Duration>, now: Instant) -> bool {
+    let age = entry.read_at.map(|read_at| now.duration_since(read_at));
+    match max_staleness {
+        None => {
+            let followed = entry.is_followed(now) && entry.record.execution.observe_time.is_some();
+            followed || age.is_some_and(|age| age <= DEFAULT_STALENESS)
+        }
+        Some(wanted) => age.is_some_and(|age| age <= wanted && !wanted.is_zero()),
+    }
+}
+
+/// A target as its record has it.
+fn told(name: &ExecutionName, record: &Record) -> Target {
+    let Record { execution, settling, first_seen, .. } = record;
+    let upstream_id = Some(execution.upstream_id.clone())
+        .filter(|id| !id.is_empty() && id.as_str() != name.execution.as_str());
+    Target {
+        upstream_id,
+        create_time: execution.create_time,
+        end_time: execution.end_time,
+        stop_requested: execution.stop_request_time.is_some(),
+        settling: settling.clone(),
+        first_seen: Some(*first_seen),
+        counts: execution.counts,
+        ..untold(Some(name.test.clone()), name.execution.clone())
     }
 }
 

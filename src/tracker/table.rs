@@ -141,13 +141,13 @@ impl Table {
         self.entries.get_mut(name)
     }
 
-    /// The state as last published. Asking for one that is done keeps it in memory.
-    pub(super) fn recall(&mut self, name: &ExecutionName, now: Instant) -> Option<Arc<Published>> {
+    /// The entry of a name that somebody asks for, which keeps one that is done in memory.
+    pub(super) fn recall(&mut self, name: &ExecutionName, now: Instant) -> Option<&Entry> {
         let entry = self.entries.get_mut(name)?;
         if entry.record.execution.is_done() {
             entry.idle_since = now;
         }
-        Some(entry.execution())
+        Some(entry)
     }
 
     /// The entry of a name, made from `record` where there is none.

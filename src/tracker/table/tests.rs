@@ -33,7 +33,7 @@ fn what_is_remembered_goes_when_it_is_no_longer_asked_for() {
     let name = record.execution.name.clone();
     assert_eq!(**table.remember(record, start), *done("e").execution);
     let known = table.recall(&name, start + LINGER).unwrap();
-    assert_eq!(**known, *done("e").execution);
+    assert_eq!(**known.execution(), *done("e").execution);
     table.sweep(start + LINGER);
     assert!(table.get(&name).is_some());
     table.sweep(start + LINGER * 2);
