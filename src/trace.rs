@@ -236,8 +236,8 @@ impl Scope {
 }
 
 /// Runs something that is for a call.
-pub async fn within<T>(scope: Arc<Scope>, work: impl Future<Output = T>) -> T {
-    CURRENT.scope(scope, work).await
+pub fn within<F: Future>(scope: Arc<Scope>, work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(scope, work)
 }
 
 /// Has something that goes on as a task of its own be for the call that it was begun for.

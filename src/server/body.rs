@@ -58,19 +58,20 @@ impl GateBody {
         stream: Share,
         record: Record,
     ) -> Self {
-        Self { deadline, end, stream: Some(stream), ..Self::around(Some(inner), record) }
+        Self { deadline, stream: Some(stream), ..Self::around(Some(inner), end, record) }
     }
 
     /// The body of a reply that is all headers.
     pub(super) fn empty(record: Record) -> Self {
-        Self::around(None, record)
+        // Nothing is to be ended.
+        Self::around(None, CancellationToken::new(), record)
     }
 
-    fn around(inner: Option<tonic::body::Body>, record: Record) -> Self {
+    fn around(inner: Option<tonic::body::Body>, end: CancellationToken, record: Record) -> Self {
         Self {
             inner,
             deadline: None,
-            end: CancellationToken::new(),
+            end,
             alarms: None,
             begun: false,
             handed_out: HandedOut::of_this_stream(),

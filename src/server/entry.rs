@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use http::header::EXPECT;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use crate::doors::{DoorBody, Doors, TurnedAway};
 
 /// The gate of one connection, with the doors in front of it.
 pub(super) struct Entry<S> {
-    gate: Gate<S>,
+    gate: Arc<Gate<S>>,
     doors: Option<Arc<Doors>>,
 }
 
@@ -27,7 +28,7 @@ pub(crate) type Reply = DoorBody<GateBody, Parts>;
 
 impl<S> Entry<S> {
     pub(super) fn new(gate: Gate<S>, doors: Option<Arc<Doors>>) -> Self {
-        Self { gate, doors }
+        Self { gate: Arc::new(gate), doors }
     }
 }
 
@@ -37,19 +38,18 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let gate = self.gate.clone();
+        let gate = Arc::clone(&self.gate);
         let mut request = request.map(|body| Metered::new(body, gate.budgets.requests.begin()));
         let Some(doors) = self.doors.clone() else {
-            return Box::pin(async move {
-                Ok(gate::answer(gate, request.map(DoorBody::Plain)).await.map(Reply::Plain))
-            });
+            let answer = gate::answer(gate, request.map(DoorBody::Plain));
+            return Box::pin(answer.map(|response| Ok(response.map(Reply::Plain))));
         };
         // Whoever expects to be told to go on has not sent any of it yet.
         let may_linger = request.version() < Version::HTTP_2 && !request.headers().contains_key(EXPECT);
         let unread = may_linger.then(|| request.body_mut().unread());
         Box::pin(async move {
             let budget = gate.budgets.replies.clone();
-            let service = |request| gate::answer(gate.clone(), request);
+            let service = |request| gate::answer(Arc::clone(&gate), request);
             let uri = request.uri().clone();
             let mut response = doors.call(request, service).await;
             if let Some(TurnedAway(code)) = response.extensions_mut().remove() {

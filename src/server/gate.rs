@@ -78,11 +78,11 @@ impl<S: Service> Gate<S> {
 
 /// Answers a call, whichever way it came.
 pub(super) async fn answer<S: Service>(
-    Gate { service, lifecycle, auth, peer, end_streams, budgets, records }: Gate<S>,
+    gate: Arc<Gate<S>>,
     mut request: Request<DoorBody<Metered>>,
 ) -> Response<GateBody> {
-    let mut record = Record::start(&request, &records);
-    if let Err(refusal) = admit(&lifecycle, request.uri().path()) {
+    let mut record = Record::start(&request, &gate.records);
+    if let Err(refusal) = admit(&gate.lifecycle, request.uri().path()) {
         return refuse(refusal, record);
     }
     // Shares the bytes of the request's own; only a panic needs it.
@@ -94,7 +94,12 @@ pub(super) async fn answer<S: Service>(
     if let Some(deadline) = deadline {
         request.extensions_mut().insert(deadline);
     }
-    match identify(&auth, &peer, request.headers(), deadline).await {
+    let identified = match gate.auth.recall(&gate.peer, request.headers()) {
+        Some(caller) => Ok(caller),
+        // Boxed, so that calls of those who are known need no room for it.
+        None => Box::pin(identify(&gate, request.headers(), deadline)).await,
+    };
+    match identified {
         Ok(caller) => {
             record.scope().note(|notes| notes.caller = Some(Arc::clone(caller.subject())));
             if let Err(exceeded) = caller.admit() {
@@ -109,7 +114,7 @@ pub(super) async fn answer<S: Service>(
     if let Some(Refused(refusal)) = request.extensions_mut().remove() {
         return refuse(refusal, record);
     }
-    let mut stream = budgets.replies.begin();
+    let mut stream = gate.budgets.replies.begin();
     if !deadline::is_ours(uri.path()) && stream.take(FOREIGN_STREAM).is_err() {
         return refuse(status::replies_full(), record);
     }
@@ -118,14 +123,14 @@ pub(super) async fn answer<S: Service>(
 
     let method = Arc::clone(record.method());
     let request = request.map(|body| RequestBody::new(body, method));
-    let call = trace::within(Arc::clone(record.scope()), async move { service.oneshot(request).await });
+    let call = trace::within(Arc::clone(record.scope()), gate.service.clone().oneshot(request));
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let answered = tokio::select! {
         biased;
         answered = call.as_mut() => answered,
         () = deadline::passed(deadline) => return refuse(status::deadline_exceeded(), record),
         // A wait would hold up a connection that is due to go.
-        () = end_streams.cancelled(), if deadline::is_wait(uri.path()) => {
+        () = gate.end_streams.cancelled(), if deadline::is_wait(uri.path()) => {
             return refuse(status::draining(), record);
         }
     };
@@ -139,22 +144,18 @@ pub(super) async fn answer<S: Service>(
     };
     record.code = status::complete(response.headers_mut());
     status::spare_the_wait(response.headers_mut(), deadline);
-    response.map(|body| GateBody::new(body, deadline, end_streams, stream, record))
+    response.map(|body| GateBody::new(body, deadline, gate.end_streams.clone(), stream, record))
 }
 
 /// Says who calls, within the call's deadline: to know a token may take a look at its issuer's keys.
-async fn identify(
-    auth: &Auth,
-    peer: &Peer,
+async fn identify<S>(
+    gate: &Gate<S>,
     headers: &HeaderMap,
     deadline: Option<Deadline>,
 ) -> Result<Caller, Status> {
-    if let Some(caller) = auth.recall(peer, headers) {
-        return Ok(caller);
-    }
     let identified = tokio::select! {
         biased;
-        identified = auth.identify(peer, headers) => identified,
+        identified = gate.auth.identify(&gate.peer, headers) => identified,
         () = deadline::passed(deadline) => return Err(status::deadline_exceeded()),
     };
     identified.map_err(|refusal| status::unauthenticated(&refusal))
