@@ -20,7 +20,7 @@ pub use execution::{
 };
 pub use id::{BackendId, ExecutionId, ExecutionName, NameError, Scope, TestId, TestName};
 pub use item::{Artifact, Metric, ResultItem};
-pub use shared::SharedExecution;
+pub use shared::{Encoded, SharedExecution};
 pub use status::{Condition, Counts, Failure, FailureKind, State, Verdict};
 pub use test::Test;
 

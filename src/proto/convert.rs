@@ -13,7 +13,7 @@ use crate::model::execution::presentable;
 use crate::model::{Condition, Counts, Failure, Metric, NameError, Timestamp};
 
 pub use enums::{UnknownEnum, item_kind, lex_api_mode, lex_modality, verdict};
-pub use execution::{MAX_EXECUTION_BYTES, execution, execution_within};
+pub use execution::{MAX_EXECUTION_BYTES, encoded, execution, execution_within};
 pub use resource::{MAX_PAYLOAD_BYTES, artifact, backend, result_item, test};
 
 /// A message that the model can't hold: one that a later version wrote, or that nobody should have.

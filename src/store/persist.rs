@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::record::{Record, StartKey, StartOutcome, StartRecord, Stop};
-use crate::model::{Execution, ExecutionName, Settling, TestName, Timestamp};
-use crate::proto::convert::{execution_within, from_time, to_time};
+use crate::model::{Encoded, Execution, ExecutionName, Settling, SharedExecution, TestName, Timestamp};
+use crate::proto::convert::{encoded, execution_within, from_time, to_time};
 use crate::proto::v1;
 
 /// The most bytes of one stored execution. More than a reply may have, so that filters see the same labels
@@ -15,8 +16,9 @@ const MAX_STORED_EXECUTION_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, PartialEq, Message)]
 struct StoredRecord {
-    #[prost(message, optional, tag = "1")]
-    execution: Option<v1::Execution>,
+    /// A [`v1::Execution`], never empty: it has a name.
+    #[prost(bytes = "bytes", tag = "1")]
+    execution: Bytes,
     #[prost(message, optional, tag = "2")]
     settling: Option<StoredSettling>,
     #[prost(message, optional, tag = "3")]
@@ -123,7 +125,7 @@ pub(super) type Nonsense = String;
 pub(super) fn encode_record(record: &Record, done_at: Option<i64>) -> Vec<u8> {
     let Record { execution, settling, first_seen, gone_since, followed, position, stop } = record;
     StoredRecord {
-        execution: Some(execution_within(execution, MAX_STORED_EXECUTION_BYTES)),
+        execution: stored(execution),
         settling: settling.as_ref().map(|Settling { since, upstream_status }| StoredSettling {
             since: from_time(*since),
             upstream_status: upstream_status.clone(),
@@ -144,11 +146,22 @@ pub(super) fn encode_record(record: &Record, done_at: Option<i64>) -> Vec<u8> {
     .encode_to_vec()
 }
 
+/// An execution's bytes: those of replies, where nothing had to be cut for them.
+fn stored(execution: &SharedExecution) -> Bytes {
+    match encoded(execution) {
+        Encoded { bytes, is_whole: true } => bytes.clone(),
+        _ => execution_within(execution, MAX_STORED_EXECUTION_BYTES).encode_to_vec().into(),
+    }
+}
+
 /// A record from its bytes, and when it was first stored as done.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<(Record, Option<i64>), Nonsense> {
     let StoredRecord { execution, settling, first_seen, gone_since, followed, position, done_at, stop } =
         StoredRecord::decode(bytes).map_err(|error| error.to_string())?;
-    let execution = execution.ok_or("a record without its execution")?;
+    if execution.is_empty() {
+        return Err("a record without its execution".to_owned());
+    }
+    let execution = v1::Execution::decode(execution).map_err(|error| error.to_string())?;
     let record = Record {
         execution: Execution::try_from(execution).map_err(|error| error.to_string())?.into(),
         settling: settling

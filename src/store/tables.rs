@@ -216,9 +216,13 @@ impl<'txn> Writer<'txn> {
 
     /// Writes a record and everything that leads to it, as far as that is not there already.
     pub(super) fn put(&mut self, record: &Record, now: Timestamp) -> Result<(), redb::Error> {
+        self.put_as(&record.execution.name.to_string(), record, now)
+    }
+
+    /// As [`Self::put`], where the name's text is at hand.
+    pub(super) fn put_as(&mut self, key: &str, record: &Record, now: Timestamp) -> Result<(), redb::Error> {
         let name = &record.execution.name;
-        let key = name.to_string();
-        let known = self.head(name, &key)?;
+        let known = self.head(name, key)?;
         let known_done = known.as_ref().and_then(|known| known.done_at);
         let done_at = record.execution.is_done().then(|| known_done.unwrap_or_else(|| micros(now)));
         let head = Head::of(record, done_at);
@@ -228,10 +232,10 @@ impl<'txn> Writer<'txn> {
             self.changes.remove(known.position)?;
         }
         if head.position > 0 {
-            self.changes.insert(head.position, (micros(now), key.as_str()))?;
+            self.changes.insert(head.position, (micros(now), key))?;
         }
-        self.link(name, &key, known.as_ref(), Some(&head))?;
-        self.executions.insert(key.as_str(), encode_record(record, done_at).as_slice())?;
+        self.link(name, key, known.as_ref(), Some(&head))?;
+        self.executions.insert(key, encode_record(record, done_at).as_slice())?;
         Ok(())
     }
 

@@ -424,7 +424,7 @@ fn a_long_execution_is_stored_within_bounds() {
     long.execution.failure = Some(Failure::new(FailureKind::Assertion, "", ["m".repeat(1024)]));
     long.execution.upstream_labels = (0..1000).map(|n| (format!("k{n}"), "v".repeat(1000))).collect();
     let bytes = persist::encode_record(&long, None);
-    assert!(bytes.len() < 66_000, "{}", bytes.len());
+    assert!((33_000..66_000).contains(&bytes.len()), "a reply has 7,000, this {}", bytes.len());
     assert!(persist::decode_record(&bytes).is_ok());
 }
 

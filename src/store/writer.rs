@@ -428,7 +428,7 @@ fn apply(tables: &mut tables::Writer<'_>, batch: &Batch, now: Timestamp) -> Resu
     let waited_for = batch.waited_for();
     for (name, (number, record)) in &*batch.saves {
         if waited_for.get(name).is_none_or(|task| task < number) {
-            tables.put(record, now)?;
+            tables.put_as(name, record, now)?;
         }
     }
     Ok(answers)

@@ -22,17 +22,19 @@ impl Published {
 
     /// The state as replies and watches carry it.
     pub fn encoded(&self) -> Bytes {
-        self.encoded.get_or_init(|| message(&self.execution).encode_to_vec().into()).clone()
+        let encode = || match self.execution.observe_time {
+            Some(_) => convert::encoded(&self.execution).bytes.clone(),
+            None => unread(&self.execution).encode_to_vec().into(),
+        };
+        self.encoded.get_or_init(encode).clone()
     }
 }
 
 /// An execution that could not be read yet has a name and a condition, and no state.
-fn message(execution: &Execution) -> v1::Execution {
+fn unread(execution: &Execution) -> v1::Execution {
     let mut message = convert::execution(execution);
-    if execution.observe_time.is_none() {
-        message.state = v1::execution::State::Unspecified.into();
-        message.verdict = v1::Verdict::Unspecified.into();
-    }
+    message.state = v1::execution::State::Unspecified.into();
+    message.verdict = v1::Verdict::Unspecified.into();
     message
 }
 

@@ -7,7 +7,8 @@ use prost::Message as _;
 use super::{ConvertError, enums, from_time, time_in};
 use crate::model::status::cut;
 use crate::model::{
-    ConnectDetails, Details, Execution, ExecutionName, LexDetails, LexTarget, OpenMetadataDetails,
+    ConnectDetails, Details, Encoded, Execution, ExecutionName, LexDetails, LexTarget, OpenMetadataDetails,
+    SharedExecution,
 };
 use crate::proto::v1;
 
@@ -17,6 +18,18 @@ pub const MAX_EXECUTION_BYTES: usize = 7000;
 /// An execution as replies and watches carry it: at most [`MAX_EXECUTION_BYTES`] encoded.
 pub fn execution(execution: &Execution) -> v1::Execution {
     execution_within(execution, MAX_EXECUTION_BYTES)
+}
+
+/// The bytes of that message, made once for all who hold the execution.
+pub fn encoded(execution: &SharedExecution) -> &Encoded {
+    execution.encoded(|execution| {
+        let mut message = v1::Execution::from(execution);
+        let is_whole = message.encoded_len() <= MAX_EXECUTION_BYTES;
+        if !is_whole {
+            shrink(&mut message, MAX_EXECUTION_BYTES);
+        }
+        Encoded { bytes: message.encode_to_vec().into(), is_whole }
+    })
 }
 
 /// An execution of at most `max` bytes encoded. What it loses where it is longer depends on nothing but itself:
