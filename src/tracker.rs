@@ -39,7 +39,7 @@ pub use published::Published;
 pub use roster::Unfinished;
 pub use start::{StartOutcome, StartRequest};
 pub use stop::StopRequest;
-pub use subscription::{Broken, Change, MAX_SELECTION, Update};
+pub use subscription::{Broken, Change, MAX_SELECTION, Taken, Update};
 pub use watch::{Follow, Watch};
 
 use crate::backend::switch::Switch;

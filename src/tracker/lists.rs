@@ -275,12 +275,12 @@ impl Inner {
         let table = self.table();
         let mut found: Vec<_> = table
             .entries()
-            .filter(|(name, _)| name.backend == managed.id && test.is_none_or(|test| name.test == *test))
-            .filter(|(_, entry)| {
+            .filter(|(name, entry)| {
                 let execution = &entry.record.execution;
-                let not_found_yet = execution.name.execution.is_minted() && execution.upstream_id.is_empty();
+                let not_found_yet = name.execution.is_minted() && execution.upstream_id.is_empty();
                 not_found_yet || (hint.unfinished_only && execution.state == State::Settling)
             })
+            .filter(|(name, _)| name.backend == managed.id && test.is_none_or(|test| name.test == *test))
             .map(|(_, entry)| entry.execution())
             .collect();
         found.sort_by_key(|execution| std::cmp::Reverse(execution.create_time));

@@ -113,6 +113,19 @@ struct Queue {
     given_up: bool,
 }
 
+/// What a stream finds when it looks up.
+#[derive(Debug)]
+pub struct Taken {
+    /// Where the stream is of no use any more.
+    pub broken: Option<Broken>,
+    /// What was taken.
+    pub update: Option<Update>,
+    /// Everything up to this place was taken.
+    pub up_to: u64,
+    /// Whether anything else waits, held back or not.
+    pub more: bool,
+}
+
 /// Why a stream is of no use any more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Broken {
@@ -245,13 +258,15 @@ impl Subscriber {
 
     /// From now on what comes is news. Tells where the stream is of no use any more.
     pub(super) fn attend(&self) -> Option<Broken> {
+        self.lock().attend()
+    }
+
+    /// Looks up: [`Self::attend`], [`Self::take`] and [`Self::taken_up_to`] at one moment.
+    pub(super) fn look_up(&self, floor: u64, hold: impl FnMut(&Update) -> bool) -> Taken {
         let mut queue = self.lock();
-        queue.news = false;
-        match (queue.overflowed, queue.given_up) {
-            (true, _) => Some(Broken::Overflowed),
-            (_, true) => Some(Broken::GivenUp),
-            _ => None,
-        }
+        let broken = queue.attend();
+        let update = queue.slots.take(hold);
+        Taken { broken, update, up_to: queue.taken_up_to(floor), more: !queue.slots.is_empty() }
     }
 
     /// Waits for news. What is there is held back by the stream, until the given time.
@@ -298,20 +313,12 @@ impl Subscriber {
 
     /// Everything up to this place was taken; `floor` is what the opening covered.
     pub(super) fn taken_up_to(&self, floor: u64) -> u64 {
-        let queue = self.lock();
-        let expected = queue.expected.iter().map(|(_, position)| position.saturating_sub(1)).min();
-        queue.slots.taken_up_to(floor).min(expected.unwrap_or(u64::MAX))
+        self.lock().taken_up_to(floor)
     }
 
     /// Whether an update of an execution waits to be taken.
     pub(super) fn is_queued(&self, name: &ExecutionName) -> bool {
         self.lock().slots.has(name)
-    }
-
-    /// Whether anything waits to be taken, held back or not.
-    pub(super) fn has_more(&self) -> bool {
-        let queue = self.lock();
-        !queue.opening.is_empty() || !queue.slots.is_empty()
     }
 
     /// The executions that the stream believes selected.
@@ -321,6 +328,20 @@ impl Subscriber {
 }
 
 impl Queue {
+    fn attend(&mut self) -> Option<Broken> {
+        self.news = false;
+        match (self.overflowed, self.given_up) {
+            (true, _) => Some(Broken::Overflowed),
+            (_, true) => Some(Broken::GivenUp),
+            _ => None,
+        }
+    }
+
+    fn taken_up_to(&self, floor: u64) -> u64 {
+        let expected = self.expected.iter().map(|(_, position)| position.saturating_sub(1)).min();
+        self.slots.taken_up_to(floor).min(expected.unwrap_or(u64::MAX))
+    }
+
     /// Says that there are news.
     fn tell(&mut self) {
         self.news = true;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::discovery::Discovery;
-use super::subscription::{Broken, Subscriber, Update};
+use super::subscription::{Broken, Subscriber, Taken, Update};
 use super::{Error, Inner, Published, Tracker};
 use crate::backend::Call;
 use crate::model::{BackendId, ExecutionName, Timestamp, resource};
@@ -112,9 +112,9 @@ impl Watch {
         self.subscriber.poll_news(cx, held_until)
     }
 
-    /// Whether anything waits to be taken, held back or not.
-    pub fn has_more(&self) -> bool {
-        self.subscriber.has_more()
+    /// Does [`Self::attend`], [`Self::take`] and [`Self::taken_up_to`] at one moment.
+    pub fn look_up(&self, hold: impl FnMut(&Update) -> bool) -> Taken {
+        self.subscriber.look_up(self.position, hold)
     }
 
     /// What is to be sent next as SNAPSHOT.

@@ -18,9 +18,9 @@ impl Alarm {
     }
 
     /// Ready from a time on.
-    pub(super) fn poll_at(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_at(&mut self, at: Instant, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let is_set = self.set_for.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if is_set && at == self.at && Instant::now() < at {
+        if is_set && at == self.at && now < at {
             return Poll::Pending;
         }
         if at != self.at {
@@ -61,7 +61,7 @@ mod tests {
         let mut alarm = Alarm::new(start + SECOND);
         let mut poll = |task: usize, at: Duration| {
             let waker = tasks[task].clone().into();
-            alarm.poll_at(start + at, &mut Context::from_waker(&waker)).is_ready()
+            alarm.poll_at(start + at, Instant::now(), &mut Context::from_waker(&waker)).is_ready()
         };
         assert!(!poll(0, SECOND) && !poll(0, SECOND) && !poll(1, SECOND));
         tokio::time::sleep(SECOND).await;

@@ -22,7 +22,7 @@ use crate::proto::v1::execution_update::Type;
 use crate::proto::{convert, v1};
 use crate::tasks::Phase as LifecyclePhase;
 use crate::token::{Bound, ResumePoint};
-use crate::tracker::{Broken, Change, MAX_LAG, MAX_SELECTION, Update, Watch};
+use crate::tracker::{Broken, Change, MAX_LAG, MAX_SELECTION, Taken, Update, Watch};
 
 /// Heartbeats of all streams fall on so many moments of their interval, so that those of one connection leave in one
 /// write: the first one comes by up to such a part of the interval early.
@@ -51,6 +51,8 @@ pub struct Feed {
     next_heartbeat: Instant,
     floor: Option<Box<Floor>>,
     phase: Phase,
+    /// Whether there was more when it last looked up.
+    more: bool,
     /// When there is something to do even if nothing changes.
     alarm: Alarm,
     standing: Standing,
@@ -108,6 +110,7 @@ impl Feed {
             next_heartbeat,
             floor: min_update.map(|interval| Box::new(Floor { interval, sent_at: HashMap::new() })),
             phase: Phase::Opening,
+            more: true,
             alarm: Alarm::new(next_heartbeat),
             standing,
             look: None,
@@ -119,10 +122,11 @@ impl Feed {
     /// The next message, or why the stream ends before its time.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<WatchExecutionsResponse, Failure>> {
         loop {
-            let broken = self.watch.attend();
             if self.look.is_some() || !self.standing.is_current() {
                 ready!(self.poll_look(cx))?;
             }
+            let Taken { broken, update, up_to, more } = self.look_up();
+            self.more = more;
             if self.service.lifecycle.phase() == LifecyclePhase::Draining {
                 return Poll::Ready(Err(Failure::draining()));
             }
@@ -135,8 +139,9 @@ impl Feed {
             if self.phase == Phase::Opening {
                 return Poll::Ready(Ok(self.opening()));
             }
-            if let Some(update) = self.take() {
-                return Poll::Ready(Ok(self.changed(&update)));
+            if let Some(update) = update {
+                let update = Event::Update(self.update(&update));
+                return Poll::Ready(Ok(self.message_at(update, up_to)));
             }
             if let Some(awaited) = &self.until_done
                 && awaited.undone.is_empty()
@@ -146,33 +151,33 @@ impl Feed {
                 return Poll::Ready(Ok(self.message(event)));
             }
             // Only when nothing waits: a heartbeat says that the reader is up to date.
-            if let Some(beat) = self.beat_if_due() {
+            let now = Instant::now();
+            if let Some(beat) = self.beat_if_due(now) {
                 return Poll::Ready(Ok(self.message(beat)));
             }
-            ready!(self.poll_occasion(cx));
+            ready!(self.poll_occasion(now, cx));
         }
     }
 
     /// Whether there is more to send at once, if the caller's rate floor lets it through.
     pub(super) fn has_more(&self) -> bool {
-        self.phase == Phase::Opening || self.watch.has_more()
+        self.more
     }
 
     /// Waits until there may be something to do.
-    fn poll_occasion(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_occasion(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let held = self.next_held();
         let wake = held.map_or(self.next_heartbeat, |held| held.min(self.next_heartbeat));
         // A heartbeat is an occasion as well, where it comes often enough.
-        let wake = if self.heartbeat > standing::LOOK_EVERY { wake.min(self.next_look()) } else { wake };
+        let wake = if self.heartbeat > standing::LOOK_EVERY { wake.min(self.next_look(now)) } else { wake };
         match self.watch.poll_news(cx, held) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => self.alarm.poll_at(wake, cx),
+            Poll::Pending => self.alarm.poll_at(wake, now, cx),
         }
     }
 
     /// When an idle stream looks again whether its caller may still see what it shows.
-    fn next_look(&mut self) -> Instant {
-        let now = Instant::now();
+    fn next_look(&mut self, now: Instant) -> Instant {
         if self.look_at <= now {
             self.look_at = now + standing::LOOK_EVERY;
         }
@@ -201,7 +206,7 @@ impl Feed {
 
     /// The next message of the opening: a SNAPSHOT, or the mark that all of them were sent.
     fn opening(&mut self) -> WatchExecutionsResponse {
-        if let Some(beat) = self.beat_if_due() {
+        if let Some(beat) = self.beat_if_due(Instant::now()) {
             return untokened(beat);
         }
         if let Some(execution) = self.watch.take_snapshot() {
@@ -232,30 +237,30 @@ impl Feed {
         }))
     }
 
-    /// Takes the next update that the caller's rate floor lets through.
-    fn take(&mut self) -> Option<Update> {
-        let Some(floor) = &mut self.floor else { return self.watch.take(|_| false) };
+    /// Takes the next update that the caller's rate floor lets through; none before the opening is over.
+    fn look_up(&mut self) -> Taken {
+        if self.phase == Phase::Opening {
+            return Taken { broken: self.watch.attend(), update: None, up_to: 0, more: true };
+        }
+        let Some(floor) = &mut self.floor else { return self.watch.look_up(|_| false) };
         let Floor { interval, sent_at } = &mut **floor;
         let now = Instant::now();
         sent_at.retain(|_, sent| *sent + *interval > now);
-        let update = self.watch.take(|update| {
+        let taken = self.watch.look_up(|update| {
             !update.execution.is_done()
                 && update.change == Change::Changed
                 && sent_at.contains_key(&update.execution.name)
-        })?;
-        sent_at.insert(update.execution.name.clone(), now);
-        Some(update)
+        });
+        if let Some(update) = &taken.update {
+            sent_at.insert(update.execution.name.clone(), now);
+        }
+        taken
     }
 
     /// When the first update that is held back may go.
     fn next_held(&self) -> Option<Instant> {
         let floor = self.floor.as_ref()?;
         floor.sent_at.values().min().map(|sent| *sent + floor.interval)
-    }
-
-    fn changed(&mut self, update: &Update) -> WatchExecutionsResponse {
-        let update = self.update(update);
-        self.message(Event::Update(update))
     }
 
     fn update(&mut self, update: &Update) -> ExecutionUpdate {
@@ -283,8 +288,7 @@ impl Feed {
     }
 
     /// A heartbeat, where it is time for one.
-    fn beat_if_due(&mut self) -> Option<Event> {
-        let now = Instant::now();
+    fn beat_if_due(&mut self, now: Instant) -> Option<Event> {
         if now < self.next_heartbeat {
             return None;
         }
@@ -298,8 +302,13 @@ impl Feed {
     }
 
     fn message(&self, event: Event) -> WatchExecutionsResponse {
+        self.message_at(event, self.watch.taken_up_to())
+    }
+
+    /// A message after which everything up to a position was sent.
+    fn message_at(&self, event: Event, position: u64) -> WatchExecutionsResponse {
         let point = ResumePoint {
-            position: self.watch.taken_up_to(),
+            position,
             opened_at_ms: to_millis(self.watch.opened_at),
             covered_ms: to_millis(self.watch.covered()),
             view: self.standing.view(),

@@ -66,6 +66,33 @@ proptest! {
 }
 
 #[test]
+fn each_part_of_a_reading_is_a_change_where_it_differs_and_only_then() {
+    let alterations: [fn(&mut Observation); 11] = [
+        |reading| reading.state = State::Settling,
+        |reading| reading.upstream_id = "other".to_owned(),
+        |reading| reading.upstream_status = "other".to_owned(),
+        |reading| reading.counts = Some(Counts { total: Some(1), ..Counts::default() }),
+        |reading| reading.failure = Some(Failure::new(FailureKind::Assertion, "code", [])),
+        |reading| reading.start_time = Some(NOW),
+        |reading| reading.end_time = Some(NOW),
+        |reading| reading.details = Some(Details::Connect(ConnectDetails::default())),
+        |reading| reading.upstream_labels = Some([("key".to_owned(), "value".to_owned())].into()),
+        |reading| reading.test_display_name = "name".to_owned(),
+        |reading| reading.condition = Some(("REASON".to_owned(), "message".to_owned())),
+    ];
+    for (at, alter) in alterations.iter().enumerate() {
+        let mut execution = Execution::first_seen(name(), reading(State::Running, Verdict::Pending), NOW);
+        let altered = || {
+            let mut reading = reading(State::Running, Verdict::Pending);
+            alter(&mut reading);
+            reading
+        };
+        assert!(execution.observe(altered(), NOW), "part {at}");
+        assert!(!execution.observe(altered(), NOW), "part {at}");
+    }
+}
+
+#[test]
 fn a_new_observe_time_alone_is_no_change() {
     let mut execution = Execution::first_seen(name(), reading(State::Running, Verdict::Pending), NOW);
     let later = NOW + time::Duration::seconds(5);
