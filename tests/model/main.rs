@@ -175,13 +175,18 @@ fn whoever_follows_learns_every_end() {
 
 /// Runs a case to its end, and panics where something does not hold.
 pub(crate) fn run(case: &Case) {
+    in_simulated_time(async { World::new(case).play(&case.ops).await });
+}
+
+/// Runs a simulation. Time passes when it says so: not, as tokio would have it, while the store's thread is waited for.
+pub(crate) fn in_simulated_time(simulation: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        // Time passes when the case says so: not, as tokio would have it, whenever the store's thread is waited for.
+        // Paused time does not run ahead while a blocking task is under way.
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let held = tokio::task::spawn_blocking(move || ended.recv().ok());
-        World::new(case).play(&case.ops).await;
+        simulation.await;
         drop(end);
         held.await.unwrap();
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use testgate::backend::Lists;
 
 use crate::upstream::{End, Stage, Upstream};
-use crate::{Case, World, parent};
+use crate::{Case, World, in_simulated_time, parent};
 
 /// How long each run takes.
 const RUN: Duration = Duration::from_secs(100);
@@ -27,17 +27,19 @@ async fn steps_to_learn_of_an_end(world: &mut World, run: usize) -> u32 {
     steps
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_end_is_expected_from_how_long_runs_of_the_test_took_in_this_process_and_before() {
-    let mut world = World::new(&Case { lists: Lists::None, outlines: false, ops: Vec::new() });
-    for run in 0..ENOUGH {
-        let steps = steps_to_learn_of_an_end(&mut world, run).await;
-        assert!(steps > 20, "nothing says that run {run} ends: {steps}");
-    }
-    for run in ENOUGH..ENOUGH + 2 {
-        let steps = steps_to_learn_of_an_end(&mut world, run).await;
-        assert!(steps < 10, "the end of run {run} was expected: {steps}");
-        world.restart(false).await;
-    }
-    world.finish().await;
+#[test]
+fn an_end_is_expected_from_how_long_runs_of_the_test_took_in_this_process_and_before() {
+    in_simulated_time(async {
+        let mut world = World::new(&Case { lists: Lists::None, outlines: false, ops: Vec::new() });
+        for run in 0..ENOUGH {
+            let steps = steps_to_learn_of_an_end(&mut world, run).await;
+            assert!(steps > 20, "nothing says that run {run} ends: {steps}");
+        }
+        for run in ENOUGH..ENOUGH + 2 {
+            let steps = steps_to_learn_of_an_end(&mut world, run).await;
+            assert!(steps < 10, "the end of run {run} was expected: {steps}");
+            world.restart(false).await;
+        }
+        world.finish().await;
+    });
 }
