@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::EXPECT;
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::Service;
@@ -45,8 +45,8 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
             return Box::pin(answer.map(|response| Ok(response.map(Reply::Plain))));
         };
         // Whoever expects to be told to go on has not sent any of it yet.
-        let may_linger = request.version() < Version::HTTP_2 && !request.headers().contains_key(EXPECT);
-        let unread = may_linger.then(|| request.body_mut().unread());
+        let may_come = !request.headers().contains_key(EXPECT);
+        let unread = (request.version() < Version::HTTP_2).then(|| request.body_mut().unread());
         Box::pin(async move {
             let budget = gate.budgets.replies.clone();
             let service = |request| gate::answer(Arc::clone(&gate), request);
@@ -55,8 +55,11 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Entry<S> {
             if let Some(TurnedAway(code)) = response.extensions_mut().remove() {
                 gate.note_turned_away(uri, code);
             }
-            if let Some(unread) = unread {
-                unread.linger().await;
+            if let Some(unread) = unread
+                && !unread.linger(may_come).await
+            {
+                // Or the client, which may have sent all of it, sends its next request on a connection that closes.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| match body {
                 DoorBody::Plain(body) => Reply::Plain(body),

@@ -56,21 +56,24 @@ impl Drop for Metered {
 }
 
 impl Unread {
-    /// Reads on for a while. Over HTTP/1.1 an answer that comes before the request is whole ends the connection, and the
-    /// system throws the answer away if bytes come after that.
-    pub(super) async fn linger(mut self) {
-        let Ok(mut body) = self.0.try_recv() else { return };
+    /// Reads on for a while, if there is any use in it; says whether the body is whole now. Over HTTP/1.1 an answer that
+    /// comes before the request is whole ends the connection, and the system throws the answer away if bytes come after
+    /// that.
+    pub(super) async fn linger(mut self, may_come: bool) -> bool {
+        let Ok(mut body) = self.0.try_recv() else { return true };
         let mut read = 0;
         let reading = async {
-            while let Some(Ok(frame)) = body.frame().await {
-                read += frame.data_ref().map_or(0, Bytes::len);
-                if read >= LINGER_BYTES {
-                    break;
+            while read < LINGER_BYTES {
+                match body.frame().await {
+                    Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) => return false,
+                    None => return true,
                 }
             }
+            false
         };
         // Late or not, the answer goes out now.
-        drop(tokio::time::timeout(LINGER, reading).await);
+        may_come && tokio::time::timeout(LINGER, reading).await.unwrap_or(false)
     }
 }
 

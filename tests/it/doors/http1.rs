@@ -162,6 +162,25 @@ async fn an_early_answer_waits_for_the_rest_of_its_request() {
 }
 
 #[tokio::test]
+async fn an_answer_that_does_not_wait_for_its_whole_request_says_that_the_connection_ends() {
+    let listening = listening(Options { preface_timeout: PATIENCE, ..options() }).await;
+    let refused = |length| head("/t/Call", length).replace("application/proto", "text/plain");
+    let mut stream = connect(&listening).await;
+    // As much as is waited for.
+    let part = [refused(1 << 20).as_bytes(), b"\r\n", &[0; 64 * 1024]].concat();
+    stream.write_all(&part).await.unwrap();
+    let said = rest(stream).await;
+    assert!(said.starts_with("HTTP/1.1 415 ") && said.contains("\r\nconnection: close\r\n"), "{said}");
+
+    let mut stream = connect(&listening).await;
+    let whole = refused(4) + "\r\nbody" + &refused(4) + "connection: close\r\n\r\nbody";
+    stream.write_all(whole.as_bytes()).await.unwrap();
+    let said = rest(stream).await;
+    assert_eq!(said.matches("HTTP/1.1 415 ").count(), 2, "{said}");
+    assert_eq!(said.matches("\r\nconnection: close\r\n").count(), 1, "{said}");
+}
+
+#[tokio::test]
 async fn a_body_over_its_limits_is_refused() {
     let listening = listening(Options { max_uploads: 100, ..options() }).await;
     let url = format!("http://{}/t/Call", listening.address);
