@@ -1,5 +1,6 @@
 //! Names: `backends/{backend}/tests/{test}/executions/{execution}`, each with exactly one spelling.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -304,7 +305,7 @@ fn parts<'a, const N: usize>(text: &'a str, collections: [&str; N]) -> Result<[&
 /// Unescapes one id and insists on its one spelling.
 fn decode(part: &str) -> Result<Arc<str>, NameError> {
     // Most ids have nothing to unescape, and are spelled as they are.
-    if part.bytes().all(is_spelled_as_is) {
+    if Cow::from(utf8_percent_encode(part, ESCAPED)) == part {
         return check_id(part).map(|()| part.into());
     }
     let bytes = part.as_bytes();
@@ -324,11 +325,6 @@ fn decode(part: &str) -> Result<Arc<str>, NameError> {
     } else {
         Err(NameError(format!("{:?} must be spelled {:?}", clip(part), clip(&spelling))))
     }
-}
-
-/// Whether [`ESCAPED`] lacks a byte.
-fn is_spelled_as_is(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-')
 }
 
 /// The rules of ids that no escape can help.

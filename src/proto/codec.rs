@@ -14,8 +14,8 @@ use super::detail;
 
 const INITIAL_BUFFER: usize = 512;
 const YIELD_THRESHOLD: usize = 32 * 1024;
-/// What stands before each message, in bytes.
-const PREFIX: usize = 5;
+/// What stands before each message, in bytes: a flag, and the message's length. Connect's envelopes have the same.
+pub const PREFIX: usize = 5;
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug)]

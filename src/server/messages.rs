@@ -11,9 +11,7 @@ use tonic::Status;
 use super::incoming::Metered;
 use crate::doors::DoorBody;
 use crate::metrics::Method;
-
-/// A flag and the message's length come before each message.
-const PREFIX: usize = 5;
+use crate::proto::codec::PREFIX;
 
 /// Finds where messages begin, however their bytes are cut into frames.
 #[derive(Debug, Default)]

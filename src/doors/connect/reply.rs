@@ -13,8 +13,9 @@ use prost_reflect::MessageDescriptor;
 use tonic::{Code, Status};
 
 use super::super::schema::{Schema, to_json};
-use super::request::{PREFIX, envelope};
+use super::request::envelope;
 use super::status::{End, Error, http, json};
+use crate::proto::codec::PREFIX;
 
 /// Headers and trailers that belong to gRPC; the others are the service's.
 const OF_GRPC: [HeaderName; 7] = [

@@ -9,10 +9,8 @@ use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
 use super::super::schema::from_json;
+use crate::proto::codec::PREFIX;
 use crate::proto::detail::{self, Violation, field_invalid};
-
-/// A flag and the length come before a message in an envelope. gRPC has the same.
-pub(super) const PREFIX: usize = 5;
 
 /// How a message comes.
 #[derive(Debug)]

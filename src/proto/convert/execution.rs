@@ -23,11 +23,7 @@ pub fn execution(execution: &Execution) -> v1::Execution {
 /// The bytes of that message, made once for all who hold the execution.
 pub fn encoded(execution: &SharedExecution) -> &Encoded {
     execution.encoded(|execution| {
-        let mut message = v1::Execution::from(execution);
-        let is_whole = message.encoded_len() <= MAX_EXECUTION_BYTES;
-        if !is_whole {
-            shrink(&mut message, MAX_EXECUTION_BYTES);
-        }
+        let (message, is_whole) = fitted(execution, MAX_EXECUTION_BYTES);
         Encoded { bytes: message.encode_to_vec().into(), is_whole }
     })
 }
@@ -35,11 +31,17 @@ pub fn encoded(execution: &SharedExecution) -> &Encoded {
 /// An execution of at most `max` bytes encoded. What it loses where it is longer depends on nothing but itself:
 /// failure messages are cut first, then upstream's labels, then other texts, the caller's labels last.
 pub fn execution_within(execution: &Execution, max: usize) -> v1::Execution {
+    fitted(execution, max).0
+}
+
+/// The same, and whether it lost nothing.
+fn fitted(execution: &Execution, max: usize) -> (v1::Execution, bool) {
     let mut message = v1::Execution::from(execution);
-    if message.encoded_len() > max {
+    let is_whole = message.encoded_len() <= max;
+    if !is_whole {
         shrink(&mut message, max);
     }
-    message
+    (message, is_whole)
 }
 
 impl From<&Execution> for v1::Execution {

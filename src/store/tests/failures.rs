@@ -16,6 +16,15 @@ fn open_on_a_disk(
     Ok((store, full))
 }
 
+/// A store with fifty executions, each in a commit of its own.
+async fn with_fifty(path: &Path) -> Store {
+    let store = open(path);
+    for n in 0..50 {
+        store.save_durably(vec![record(&format!("e{n}"))]).await.unwrap();
+    }
+    store
+}
+
 fn assert_names_the_file(error: &StoreError, path: &Path) {
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
 }
@@ -78,10 +87,7 @@ fn a_file_of_another_program_is_damage() {
 #[tokio::test]
 async fn a_torn_file_is_an_error_that_names_it_or_has_what_was_written() {
     let (_folder, path) = folder();
-    let store = open(&path);
-    for n in 0..50 {
-        store.save_durably(vec![record(&format!("e{n}"))]).await.unwrap();
-    }
+    let store = with_fifty(&path).await;
     let unclosed = fs::read(&path).unwrap();
     drop(store);
     let closed = fs::read(&path).unwrap();
@@ -105,10 +111,7 @@ async fn a_torn_file_is_an_error_that_names_it_or_has_what_was_written() {
 #[tokio::test]
 async fn bytes_that_were_overwritten_never_take_the_process_down() {
     let (_folder, path) = folder();
-    let store = open(&path);
-    for n in 0..50 {
-        store.save_durably(vec![record(&format!("e{n}"))]).await.unwrap();
-    }
+    let store = with_fifty(&path).await;
     drop(store);
     let whole = fs::read(&path).unwrap();
     for part in 0..32 {
@@ -231,10 +234,7 @@ async fn a_full_disk_keeps_nobody_from_a_store_that_was_killed() {
 #[tokio::test]
 async fn a_repair_that_was_held_back_leaves_what_one_at_once_would() {
     let (_folder, path) = folder();
-    let store = open(&path);
-    for n in 0..50 {
-        store.save_durably(vec![record(&format!("e{n}"))]).await.unwrap();
-    }
+    let _open = with_fifty(&path).await;
     let repaired = ["once", "held"].map(|how| {
         let killed = path.with_extension(how);
         fs::copy(&path, &killed).unwrap();
