@@ -167,16 +167,17 @@ impl Engine {
             let asked = Instant::now();
             let granted = self.quota.acquire(operation.name, call).await;
             measured.waited(asked.elapsed());
-            match granted {
-                Ok(()) => {}
+            let under_way = match granted {
+                Ok(under_way) => under_way,
                 Err(exhausted) => return Err(last.unwrap_or_else(|| self.in_context(exhausted, operation))),
-            }
+            };
             let sent_at = Instant::now();
-            let failure = match self.attempt(protocol, operation, outgoing, call, &decode, &measured).await {
+            let answer = self.attempt(protocol, operation, outgoing, call, &decode, &measured).await;
+            drop(under_way);
+            let Failure { error, retry } = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let Failure { error, retry } = failure;
             if retry == Retry::Throttled {
                 measured.throttled();
                 self.quota.throttled(operation.name, sent_at, error.retry_after);

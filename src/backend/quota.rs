@@ -8,6 +8,7 @@
 mod bucket;
 mod queue;
 mod share;
+mod under_way;
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -119,20 +120,26 @@ impl QuotaGroup {
         })
     }
 
-    /// Waits for a token and takes it. A wait that is given up costs none.
+    /// Waits for a token and takes it. A wait that is given up costs none. What it returns is to be kept until upstream
+    /// has answered.
     ///
     /// # Errors
     /// `BackendBudgetExhausted`, at once where the wait would pass the call's deadline.
-    pub async fn acquire(&self, operation: &'static str, call: &Call) -> Result<(), BackendError> {
-        let Some(mut place) = self.join(operation, call)? else { return Ok(()) };
+    pub async fn acquire(&self, operation: &'static str, call: &Call) -> Result<UnderWay<'_>, BackendError> {
+        let mut place = match self.join(operation, call)? {
+            Joined::Granted(since) => return Ok(UnderWay { group: self, operation, since }),
+            Joined::Waits(place) => place,
+        };
         tokio::select! {
             biased;
-            granted = &mut place.turn => place.taken = granted.is_ok(),
+            granted = &mut place.turn => place.granted = granted.ok(),
             () = sleep_until(call.deadline) => {}
             never = self.keep_time(operation) => match never {},
         }
-        let late = !place.taken && !place.try_take();
-        if late { Err(self.exhausted(operation, call)) } else { Ok(()) }
+        match place.granted.or_else(|| place.try_take()) {
+            Some(since) => Ok(UnderWay { group: self, operation, since }),
+            None => Err(self.exhausted(operation, call)),
+        }
     }
 
     /// Takes upstream's word that it was called too often: the share falls, nobody gets a token for as long as upstream
@@ -156,15 +163,11 @@ impl QuotaGroup {
         }
     }
 
-    /// Takes a token at once (`None`), or a place in the queue.
-    fn join<'a>(
-        &'a self,
-        operation: &'static str,
-        call: &'a Call,
-    ) -> Result<Option<Place<'a>>, BackendError> {
+    /// Takes a token at once, or a place in the queue.
+    fn join<'a>(&'a self, operation: &'static str, call: &'a Call) -> Result<Joined<'a>, BackendError> {
         let joined = self.with(operation, |bucket, rate, now| {
             if bucket.try_take(call.priority, now) {
-                return Some(None);
+                return Some(Joined::Granted(now));
             }
             let in_time = now + bucket.wait(rate, now, call.priority, &call.caller) < call.deadline;
             if !in_time || !bucket.has_room(&call.caller) {
@@ -173,7 +176,7 @@ impl QuotaGroup {
             let (grant, turn) = oneshot::channel();
             let id = bucket.enqueue(call.priority, &call.caller, grant);
             bucket.clockwork.changed.notify_one();
-            Some(Some(Place { group: self, operation, call, id, turn, taken: false }))
+            Some(Joined::Waits(Place { group: self, operation, call, id, turn, granted: None }))
         });
         joined.ok_or_else(|| self.exhausted(operation, call))
     }
@@ -196,9 +199,8 @@ impl QuotaGroup {
 
     /// Does something with an operation's bucket as it is now.
     fn with<T>(&self, operation: &'static str, then: impl FnOnce(&mut Bucket, f64, Instant) -> T) -> T {
-        let now = Instant::now();
         let mut shared = lock(&self.shared);
-        let rate = shared.rate;
+        let (now, rate) = (Instant::now(), shared.rate);
         let bucket = shared.buckets.entry(operation).or_insert_with(|| Bucket::full(rate, now));
         bucket.refill(rate, now);
         let recovered = bucket.share.recover(now);
@@ -240,35 +242,57 @@ impl QuotaGroup {
     }
 }
 
+/// A call that was let through, until it is dropped. Upstream may not have counted it yet: that a token came due there
+/// meanwhile is certain only once it has answered.
+#[derive(Debug)]
+pub struct UnderWay<'a> {
+    group: &'a QuotaGroup,
+    operation: &'static str,
+    since: Instant,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.group.with(self.operation, |bucket, _, _| bucket.arrived(self.since));
+    }
+}
+
+enum Joined<'a> {
+    /// Let through at that time.
+    Granted(Instant),
+    Waits(Place<'a>),
+}
+
 /// A call's place in the queue. Dropping it leaves the queue, or gives back a token that was granted meanwhile.
 struct Place<'a> {
     group: &'a QuotaGroup,
     operation: &'static str,
     call: &'a Call,
     id: u64,
-    turn: oneshot::Receiver<()>,
-    taken: bool,
+    turn: oneshot::Receiver<Instant>,
+    /// When it was let through.
+    granted: Option<Instant>,
 }
 
 impl Place<'_> {
     /// Takes a token that is due and was not handed out yet.
-    fn try_take(&mut self) -> bool {
+    fn try_take(&mut self) -> Option<Instant> {
         self.group.with(self.operation, |bucket, _, now| bucket.hand_out(now));
-        self.taken = self.turn.try_recv().is_ok();
-        self.taken
+        self.granted = self.turn.try_recv().ok();
+        self.granted
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if self.taken {
+        if self.granted.is_some() {
             return;
         }
         let Self { operation, call, id, turn, .. } = self;
         self.group.with(operation, |bucket, _, now| {
             // Grants are sent under the lock, so this is the last word.
-            if turn.try_recv().is_ok() {
-                bucket.give_back(call.priority);
+            if let Ok(since) = turn.try_recv() {
+                bucket.give_back(call.priority, since);
             } else {
                 bucket.leave(call.priority, &call.caller, *id);
             }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::queue::{FairQueue, Waiter};
 use super::share::Share;
+use super::under_way::UnderWay;
 use crate::backend::Priority;
 
 /// A bucket holds at least this many tokens when full.
@@ -24,6 +25,7 @@ pub(super) struct Bucket {
     /// The part of the tokens that reads may take: refilled half as fast.
     read_tokens: f64,
     updated: Instant,
+    under_way: UnderWay,
     paused_until: Option<Instant>,
     pub(super) share: Share,
     /// Throttling answers so far.
@@ -79,6 +81,7 @@ impl Bucket {
             tokens: burst(rate),
             read_tokens: burst(rate) / 2.0,
             updated: now,
+            under_way: UnderWay::default(),
             paused_until: None,
             share: Share::whole(now),
             throttled: 0,
@@ -92,13 +95,23 @@ impl Bucket {
 
     /// Adds the tokens that came due. A pause adds none.
     pub(super) fn refill(&mut self, rate: f64, now: Instant) {
+        while let Some(arrival) = self.under_way.next_arrival().filter(|arrival| *arrival <= now) {
+            self.add(rate, arrival);
+            self.under_way.arrive();
+        }
+        self.add(rate, now);
+    }
+
+    fn add(&mut self, rate: f64, now: Instant) {
         let from = self.paused_until.map_or(self.updated, |until| until.max(self.updated));
         let share = self.share.at(now);
         let elapsed = now.saturating_duration_since(from).as_secs_f64();
         // The share rises evenly, so its mean is that of its ends.
         let due = elapsed * rate * f64::midpoint(self.share.at(from), share);
         let most = burst(rate) * share;
-        self.tokens = (self.tokens + due).min(self.most(rate, now));
+        // Upstream's bucket stays full until a call arrives: what came due here meanwhile does not come due there.
+        let room = (self.most(rate, now) - self.under_way.count()).max(0.0);
+        self.tokens = (self.tokens + due).min(room);
         self.read_tokens = (self.read_tokens + due / 2.0).min((most / 2.0).max(1.0));
         self.updated = now.max(self.updated);
         self.paused_until = self.paused_until.filter(|until| *until > now);
@@ -121,20 +134,27 @@ impl Bucket {
             && whole(self.tokens)
             && (priority != Priority::Read || whole(self.read_tokens));
         if may {
-            self.take(priority);
+            self.take(priority, now);
         }
         may
     }
 
-    fn take(&mut self, priority: Priority) {
+    fn take(&mut self, priority: Priority, now: Instant) {
         self.tokens -= 1.0;
+        self.under_way.add(now);
         if priority == Priority::Read {
             self.read_tokens -= 1.0;
         }
     }
 
-    /// Takes back a token that was granted and not used.
-    pub(super) fn give_back(&mut self, priority: Priority) {
+    /// Learns that a call has arrived that was let through then.
+    pub(super) fn arrived(&mut self, since: Instant) {
+        self.under_way.remove(since);
+    }
+
+    /// Takes back a token that was granted then and not used.
+    pub(super) fn give_back(&mut self, priority: Priority, since: Instant) {
+        self.under_way.remove(since);
         self.tokens += 1.0;
         if priority == Priority::Read {
             self.read_tokens += 1.0;
@@ -153,7 +173,7 @@ impl Bucket {
         &mut self,
         priority: Priority,
         caller: &Arc<str>,
-        grant: tokio::sync::oneshot::Sender<()>,
+        grant: tokio::sync::oneshot::Sender<Instant>,
     ) -> u64 {
         self.last_id += 1;
         self.queues.of_mut(priority).push(caller, Waiter { id: self.last_id, grant });
@@ -174,8 +194,8 @@ impl Bucket {
             && let Some(priority) = self.next()
             && let Some(waiter) = self.queues.of_mut(priority).pop()
         {
-            if waiter.grant.send(()).is_ok() {
-                self.take(priority);
+            if waiter.grant.send(now).is_ok() {
+                self.take(priority, now);
                 self.note_turn(priority);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A call that waits.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub(super) struct Waiter {
     /// Which, for one that gives up.
     pub(super) id: u64,
     /// How it is told.
-    pub(super) grant: oneshot::Sender<()>,
+    pub(super) grant: oneshot::Sender<Instant>,
 }
 
 /// A queue that is fair among callers.

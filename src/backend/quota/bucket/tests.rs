@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
@@ -29,7 +31,7 @@ struct Watched {
     bucket: Bucket,
     rate: f64,
     now: Instant,
-    waiting: Vec<(Priority, Arc<str>, u64, oneshot::Receiver<()>)>,
+    waiting: Vec<(Priority, Arc<str>, u64, oneshot::Receiver<Instant>)>,
     grants: Vec<(Instant, Priority)>,
 }
 
@@ -54,13 +56,12 @@ impl Watched {
     /// Hands out, and returns what was granted.
     fn hand_out(&mut self) -> Vec<Priority> {
         self.bucket.hand_out(self.now);
-        let mut granted = Vec::new();
+        let (bucket, mut granted) = (&mut self.bucket, Vec::new());
         self.waiting.retain_mut(|(priority, _, _, turn)| {
-            let waits = turn.try_recv().is_err();
-            if !waits {
-                granted.push(*priority);
-            }
-            waits
+            let Ok(since) = turn.try_recv() else { return true };
+            bucket.arrived(since);
+            granted.push(*priority);
+            false
         });
         self.grants.extend(granted.iter().map(|priority| (self.now, *priority)));
         granted
@@ -140,7 +141,7 @@ proptest! {
         watched.bucket.enqueue(priority, &Arc::from("new"), grant);
         let begin = watched.now;
         loop {
-            watched.bucket.hand_out(watched.now);
+            watched.hand_out();
             if turn.try_recv().is_ok() {
                 break;
             }
@@ -154,6 +155,67 @@ proptest! {
         prop_assert!(took <= told * 2 + 4 * place + rounding, "told {told:?}, took {took:?}");
         // The share may rise to the whole meanwhile.
         prop_assert!(told <= took * 20 + 40 * place + rounding, "told {told:?}, took {took:?}");
+    }
+}
+
+/// Upstream's bucket, which counts a call when it arrives.
+struct Upstream {
+    rate: f64,
+    tokens: f64,
+    updated: Instant,
+}
+
+impl Upstream {
+    fn takes(&mut self, now: Instant) -> bool {
+        let due = (now - self.updated).as_secs_f64() * self.rate;
+        self.tokens = (self.tokens + due).min(burst(self.rate));
+        self.updated = now;
+        let takes = self.tokens >= 1.0 - 1e-3;
+        self.tokens -= 1.0;
+        takes
+    }
+}
+
+proptest! {
+    /// However long calls are on their way, and their answers on the way back.
+    #[test]
+    fn upstream_never_throttles_what_its_own_bucket_would_let_through(
+        calls in proptest::collection::vec((0u64..3_000, 0u64..900, 0u64..90), 1..150),
+        rate in 0.2f64..20.0,
+    ) {
+        let now = Instant::now();
+        let mut bucket = Bucket::full(rate, now);
+        let mut upstream = Upstream { rate, tokens: burst(rate), updated: now };
+        // By their times: arrivals, and answers to what was let through then.
+        let mut arrivals: BTreeSet<(Instant, usize)> = BTreeSet::new();
+        let mut answers: BTreeSet<(Instant, Instant, usize)> = BTreeSet::new();
+        for (number, (pause, there, back)) in calls.into_iter().enumerate() {
+            // Most come as soon as there is a token, some after a rest.
+            let idle = if pause < 300 { pause * 10 } else { 0 };
+            let mut now = bucket.updated + Duration::from_millis(idle);
+            loop {
+                while let Some((at, since, _)) = answers.first().copied().filter(|(at, ..)| *at <= now) {
+                    bucket.refill(rate, at);
+                    bucket.arrived(since);
+                    answers.pop_first();
+                }
+                bucket.refill(rate, now);
+                if bucket.try_take(Priority::Write, now) {
+                    break;
+                }
+                now += Duration::from_millis(1);
+            }
+            let arrival = now + Duration::from_millis(there);
+            arrivals.insert((arrival, number));
+            answers.insert((arrival + Duration::from_millis(back), now, number));
+            while let Some((at, _)) = arrivals.first().copied().filter(|(at, _)| *at <= now) {
+                prop_assert!(upstream.takes(at), "throttled");
+                arrivals.pop_first();
+            }
+        }
+        for (at, _) in arrivals {
+            prop_assert!(upstream.takes(at), "throttled");
+        }
     }
 }
 
