@@ -18,6 +18,11 @@ soak *args:
 sandbox *args:
     cargo run --release --locked -- serve --sandbox {{args}}
 
+# Finds out anew which functions a start runs (build/startup.txt); needs valgrind and nm.
+startup:
+    CARGO_PROFILE_DIST_STRIP=none cargo build --profile dist --locked
+    build/startup.py target/dist/testgate
+
 # The documentation as a site, in site/.
 docs:
     .venv/site/bin/python -m mkdocs build --strict

@@ -125,7 +125,9 @@ fn the_image_is_built_from_what_it_copies_and_without_a_network() {
         .flat_map(|line| line.split(' ').rev().skip(1))
         .collect();
     assert!(
-        ["Cargo.lock", "Cargo.toml", "build.rs", "proto", "src"].iter().all(|part| copied.contains(part))
+        ["Cargo.lock", "Cargo.toml", "build", "build.rs", "proto", "src"]
+            .iter()
+            .all(|part| copied.contains(part))
     );
     // What the sources include is among it.
     let mut folders = vec![root.join("src"), root.join("build.rs")];
@@ -158,6 +160,16 @@ fn the_image_is_built_from_what_it_copies_and_without_a_network() {
     }
     let tree = ["tree", "--locked", "--offline", "--edges", "normal,build"];
     ran(Command::new(env!("CARGO")).args(tree).current_dir(folder.path()));
+}
+
+#[test]
+fn the_linker_can_read_which_functions_a_start_runs() {
+    let list = include_str!("../build/startup.txt");
+    let is_symbol = |c: char| c.is_ascii_alphanumeric() || "_.$*".contains(c);
+    for pattern in list.lines() {
+        assert!(!pattern.is_empty() && pattern.chars().all(is_symbol), "{pattern:?}");
+    }
+    assert!(list.lines().is_sorted() && list.lines().count() > 100);
 }
 
 fn deploy() -> PathBuf {
