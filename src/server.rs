@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::auth::Auth;
@@ -25,6 +24,7 @@ mod body;
 mod budget;
 mod connection;
 mod deadline;
+mod ending;
 mod entry;
 mod gate;
 mod handshake;
@@ -172,12 +172,12 @@ pub async fn serve<S: Service>(
     lifecycle: Lifecycle,
 ) -> Result<(), Unfinished> {
     let connections = Tasks::new();
-    let end_streams = CancellationToken::new();
+    let ending = ending::Ending::default();
     let gate = gate::Gate::new(
         service,
         lifecycle.clone(),
         options.auth.clone(),
-        end_streams.clone(),
+        ending.clone(),
         budget::Budgets {
             requests: budget::Budget::new(options.max_uploads),
             replies: budget::Budget::new(options.max_unread),
@@ -197,7 +197,7 @@ pub async fn serve<S: Service>(
     tracing::info!(connections = connections.len(), "draining");
     let end_late_streams = async {
         tokio::time::sleep(options.end_streams_after()).await;
-        end_streams.cancel();
+        ending.come();
         std::future::pending().await
     };
     let drained = tokio::select! {

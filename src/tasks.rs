@@ -17,9 +17,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod last_waker;
 mod lifecycle;
 mod signals;
 
+pub use last_waker::LastWaker;
 pub use lifecycle::{Lifecycle, Phase};
 pub use signals::Signals;
 

@@ -3,22 +3,22 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::access::Record;
 use super::budget::{Exhausted, Part, Rest, Share};
 use super::deadline::Deadline;
+use super::ending::Ending;
 use super::messages::Messages;
-use super::stall::HandedOut;
-use super::status;
-use crate::tasks::panic_message;
+use super::{stall, status};
+use crate::tasks::{LastWaker, panic_message};
 
 /// The body of the service inside. It is cut short, with a status in trailers as gRPC wants it, at the
 /// deadline, when a drain can wait no longer, and where the service panics.
@@ -26,12 +26,11 @@ pub(crate) struct GateBody {
     /// `None` once it has ended.
     inner: Option<tonic::body::Body>,
     deadline: Option<Deadline>,
-    end: CancellationToken,
+    end: Ending,
     /// Set up at the first wait, which a unary reply never comes to.
     alarms: Option<Alarms>,
     /// Whether anything was handed out.
     begun: bool,
-    handed_out: HandedOut,
     /// What is left of a message that is handed out in parts.
     rest: Rest,
     /// What the stream itself holds of what the replies on this connection may; none for one that is all headers.
@@ -47,14 +46,14 @@ struct Alarms {
     deadline: Option<Pin<Box<Sleep>>>,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Whom they wake. To set them anew for each message would cost more than to frame it.
-    set_for: Option<Waker>,
+    set_for: LastWaker,
 }
 
 impl GateBody {
     pub(super) fn new(
         inner: tonic::body::Body,
         deadline: Option<Deadline>,
-        end: CancellationToken,
+        end: Ending,
         stream: Share,
         record: Record,
     ) -> Self {
@@ -64,17 +63,16 @@ impl GateBody {
     /// The body of a reply that is all headers.
     pub(super) fn empty(record: Record) -> Self {
         // Nothing is to be ended.
-        Self::around(None, CancellationToken::new(), record)
+        Self::around(None, Ending::default(), record)
     }
 
-    fn around(inner: Option<tonic::body::Body>, end: CancellationToken, record: Record) -> Self {
+    fn around(inner: Option<tonic::body::Body>, end: Ending, record: Record) -> Self {
         Self {
             inner,
             deadline: None,
             end,
             alarms: None,
             begun: false,
-            handed_out: HandedOut::of_this_stream(),
             rest: Rest::default(),
             stream: None,
             messages: Messages::default(),
@@ -85,7 +83,7 @@ impl GateBody {
     /// Hands a frame out: from now on it is the reader's turn.
     fn hand_out(&mut self, frame: Frame<Part>) -> Polled {
         self.begun = true;
-        self.handed_out.frame();
+        stall::handed_out();
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -109,7 +107,7 @@ impl GateBody {
         if self.deadline.is_some_and(|Deadline(at)| Instant::now() >= at) {
             return Some(status::deadline_exceeded());
         }
-        self.end.is_cancelled().then(status::draining)
+        self.end.has_come().then(status::draining)
     }
 
     /// Ends the body with a status of ours; dropping the inner one cancels its work.
@@ -126,12 +124,11 @@ impl GateBody {
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         let alarms = self.alarms.get_or_insert_with(|| {
             let deadline = self.deadline.map(|Deadline(at)| Box::pin(tokio::time::sleep_until(at)));
-            Alarms { deadline, end: Box::pin(self.end.clone().cancelled_owned()), set_for: None }
+            Alarms { deadline, end: Box::pin(self.end.wait()), set_for: LastWaker::default() }
         });
-        if alarms.set_for.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !alarms.set_for.changes(cx) {
             return self.is_over().map_or(Poll::Pending, Poll::Ready);
         }
-        alarms.set_for = Some(cx.waker().clone());
         if alarms.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(status::deadline_exceeded());
         }
@@ -160,7 +157,7 @@ impl Body for GateBody {
             Poll::Pending => match this.poll_alarms(cx) {
                 Poll::Ready(status) => this.cut(&status),
                 Poll::Pending => {
-                    this.handed_out.nothing();
+                    stall::all_taken();
                     Poll::Pending
                 }
             },

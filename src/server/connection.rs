@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
 
+use super::ending::Ending;
 use super::entry::Entry;
 use super::gate::Gate;
 use super::socket::{Io, Socket};
@@ -83,7 +84,7 @@ impl<S: Service> Connector<S> {
         };
         let Some((io, peer)) = shaken else { return };
         let (socket, opened) = Socket::new(io, self.preface_timeout, self.write_timeout);
-        let (gate, end_streams) = self.gate.for_connection(peer);
+        let (gate, ending) = self.gate.for_connection(peer);
         let entry = Entry::new(gate, self.doors.clone());
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), entry));
         let ended = tokio::select! {
@@ -96,7 +97,7 @@ impl<S: Service> Connector<S> {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-            () = tokio::time::sleep(self.age()) => self.rotate(connection, &end_streams).await,
+            () = tokio::time::sleep(self.age()) => self.rotate(connection, &ending).await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended with an error");
@@ -112,10 +113,10 @@ impl<S: Service> Connector<S> {
     async fn rotate(
         &self,
         mut connection: Pin<&mut Connection<'_, S>>,
-        end_streams: &CancellationToken,
+        ending: &Ending,
     ) -> Result<(), Error> {
         connection.as_mut().graceful_shutdown();
-        end_streams.cancel();
+        ending.come();
         match tokio::time::timeout(self.rotation_grace, connection).await {
             Ok(ended) => ended,
             Err(_) => {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response, Uri};
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 
@@ -15,6 +14,7 @@ use super::access::Record;
 use super::body::GateBody;
 use super::budget::Budgets;
 use super::deadline::Deadline;
+use super::ending::Ending;
 use super::incoming::Metered;
 use super::messages::RequestBody;
 use super::{Records, Service, deadline, status};
@@ -38,7 +38,7 @@ pub(super) struct Gate<S> {
     /// Whose connection this is.
     peer: Arc<Peer>,
     /// Ends streams, and calls that wait for something to happen.
-    end_streams: CancellationToken,
+    ending: Ending,
     /// What this connection's requests and replies may hold.
     pub(super) budgets: Budgets,
     records: Records,
@@ -49,23 +49,23 @@ impl<S: Service> Gate<S> {
         service: S,
         lifecycle: Lifecycle,
         auth: Auth,
-        end_streams: CancellationToken,
+        ending: Ending,
         budgets: Budgets,
         records: Records,
     ) -> Self {
-        Self { service, lifecycle, auth, peer: Arc::default(), end_streams, budgets, records }
+        Self { service, lifecycle, auth, peer: Arc::default(), ending, budgets, records }
     }
 
     /// The gate of one connection, and what ends the streams of this connection alone.
-    pub(super) fn for_connection(&self, peer: Peer) -> (Self, CancellationToken) {
-        let end_streams = self.end_streams.child_token();
+    pub(super) fn for_connection(&self, peer: Peer) -> (Self, Ending) {
+        let ending = self.ending.narrower();
         let gate = Self {
             peer: Arc::new(peer),
-            end_streams: end_streams.clone(),
+            ending: ending.clone(),
             budgets: self.budgets.anew(),
             ..self.clone()
         };
-        (gate, end_streams)
+        (gate, ending)
     }
 
     /// Has it noted that a door turned a call away before it came here.
@@ -130,7 +130,7 @@ pub(super) async fn answer<S: Service>(
         answered = call.as_mut() => answered,
         () = deadline::passed(deadline) => return refuse(status::deadline_exceeded(), record),
         // A wait would hold up a connection that is due to go.
-        () = gate.end_streams.cancelled(), if deadline::is_wait(uri.path()) => {
+        () = gate.ending.wait(), if deadline::is_wait(uri.path()) => {
             return refuse(status::draining(), record);
         }
     };
@@ -144,7 +144,7 @@ pub(super) async fn answer<S: Service>(
     };
     record.code = status::complete(response.headers_mut());
     status::spare_the_wait(response.headers_mut(), deadline);
-    response.map(|body| GateBody::new(body, deadline, gate.end_streams.clone(), stream, record))
+    response.map(|body| GateBody::new(body, deadline, gate.ending.clone(), stream, record))
 }
 
 /// Says who calls, within the call's deadline: to know a token may take a look at its issuer's keys.

@@ -8,8 +8,7 @@ use tonic::Status;
 
 use super::body::Polled;
 use super::budget::{Budget, Part, Rest};
-use super::stall::HandedOut;
-use super::status;
+use super::{stall, status};
 
 /// A translated body, which is handed out as [`GateBody`](super::body::GateBody) hands out what it has: in parts that
 /// count until they are written, and so that its stream can tell whether it waits for its reader.
@@ -17,16 +16,15 @@ pub(crate) struct Parts {
     inner: tonic::body::Body,
     rest: Rest,
     budget: Budget,
-    handed_out: HandedOut,
 }
 
 impl Parts {
     pub(super) fn new(inner: tonic::body::Body, budget: Budget) -> Self {
-        Self { inner, rest: Rest::default(), budget, handed_out: HandedOut::of_this_stream() }
+        Self { inner, rest: Rest::default(), budget }
     }
 
     fn hand_out_rest(&mut self) -> Polled {
-        self.handed_out.frame();
+        stall::handed_out();
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_part()))))
     }
 }
@@ -53,7 +51,7 @@ impl Body for Parts {
             Poll::Ready(Some(Err(status))) => Poll::Ready(Some(Err(status))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                this.handed_out.nothing();
+                stall::all_taken();
                 Poll::Pending
             }
         }

@@ -4,49 +4,42 @@
 //! deadline or drain could end it. So hyper's future for the stream runs inside one of ours, which knows from the
 //! body whether it waits for the reader, and ends the stream with a reset where that takes too long.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioExecutor;
 use pin_project_lite::pin_project;
-use tokio::task::futures::TaskLocalFuture;
 use tokio::time::{Instant, Sleep};
 
-tokio::task_local! {
-    static HANDED_OUT: HandedOut;
+thread_local! {
+    /// The turn of the stream that is being polled. Kept there, and not where both could reach it, for ten thousand
+    /// streams would each have one more place in memory to be fetched for a message.
+    static TURN: Cell<Turn> = const { Cell::new(Turn(0)) };
 }
 
-/// How many frames a body has handed out, and in the lowest bit whether it is the reader's turn to take one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct HandedOut(Arc<AtomicU32>);
+/// How many frames a stream's body has handed out, and in the lowest bit whether it is the reader's turn to take one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Turn(u32);
 
-impl HandedOut {
-    /// Of the stream that the running task serves; one of nobody's outside of such a task.
-    pub(super) fn of_this_stream() -> Self {
-        HANDED_OUT.try_with(Clone::clone).unwrap_or_default()
-    }
-
-    /// A frame is the reader's to take.
-    pub(super) fn frame(&self) {
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store((before | 1).wrapping_add(2), Ordering::Relaxed);
-    }
-
-    /// The reader has taken everything.
-    pub(super) fn nothing(&self) {
-        self.0.fetch_and(!1, Ordering::Relaxed);
-    }
-
+impl Turn {
     /// How many were handed out, where the reader has not taken the last one.
-    fn untaken(&self) -> Option<u32> {
-        let now = self.0.load(Ordering::Relaxed);
-        (now & 1 == 1).then_some(now)
+    fn untaken(self) -> Option<u32> {
+        (self.0 & 1 == 1).then_some(self.0)
     }
+}
+
+/// Notes for the stream that is being polled that a frame is the reader's to take.
+pub(super) fn handed_out() {
+    TURN.set(Turn((TURN.get().0 | 1).wrapping_add(2)));
+}
+
+/// Notes for the stream that is being polled that the reader has taken everything.
+pub(super) fn all_taken() {
+    TURN.set(Turn(TURN.get().0 & !1));
 }
 
 /// Runs hyper's streams, and resets those whose reader stalls.
@@ -71,17 +64,15 @@ where
 }
 
 fn supervise<F: Future<Output = ()>>(stream: F, longest: Duration) -> Supervised<F> {
-    let handed_out = HandedOut::default();
-    let stream = HANDED_OUT.scope(handed_out.clone(), stream);
-    Supervised { stream, handed_out, longest, alarm: None }
+    Supervised { stream, turn: Turn::default(), longest, alarm: None }
 }
 
 pin_project! {
     /// hyper's future for a stream, under watch. An `async fn` would keep room for that future twice.
     struct Supervised<F> {
         #[pin]
-        stream: TaskLocalFuture<HandedOut, F>,
-        handed_out: HandedOut,
+        stream: F,
+        turn: Turn,
         longest: Duration,
         // Only while the reader is waited for, which is seldom: an idle stream has no timer of this kind.
         alarm: Option<(u32, Pin<Box<Sleep>>)>,
@@ -93,10 +84,13 @@ impl<F: Future<Output = ()>> Future for Supervised<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if this.stream.poll(cx).is_ready() {
+        let outer = TURN.replace(*this.turn);
+        let polled = this.stream.poll(cx);
+        *this.turn = TURN.replace(outer);
+        if polled.is_ready() {
             return Poll::Ready(());
         }
-        let Some(now) = this.handed_out.untaken() else {
+        let Some(now) = this.turn.untaken() else {
             *this.alarm = None;
             return Poll::Pending;
         };
@@ -130,13 +124,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_waits_for_its_reader_is_ended_and_one_that_has_nothing_to_say_is_not() {
         let stalled = async {
-            HandedOut::of_this_stream().frame();
+            handed_out();
             std::future::pending().await
         };
         assert_eq!(ended_after(stalled).await, 10 * SECOND);
         let idle = async {
-            HandedOut::of_this_stream().frame();
-            HandedOut::of_this_stream().nothing();
+            handed_out();
+            all_taken();
             tokio::time::sleep(100 * SECOND).await;
         };
         assert_eq!(ended_after(idle).await, 100 * SECOND);
@@ -146,7 +140,7 @@ mod tests {
     async fn a_slow_reader_that_takes_something_is_left_alone() {
         let slow = async {
             for _ in 0..10 {
-                HandedOut::of_this_stream().frame();
+                handed_out();
                 tokio::time::sleep(9 * SECOND).await;
             }
         };

@@ -4,7 +4,7 @@ mod slots;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use super::Published;
 use super::lag::MAX_LAG;
 use crate::model::filter::Filter;
 use crate::model::{BackendId, Execution, ExecutionName, Scope, Timestamp};
+use crate::tasks::LastWaker;
 
 /// The most executions that one stream may select.
 pub const MAX_SELECTION: usize = 10_000;
@@ -95,7 +96,7 @@ struct Queue {
     /// Whether the stream waits for it.
     waits: bool,
     /// Who is to be woken then.
-    waker: Option<Waker>,
+    waker: LastWaker,
     /// Ends that are being saved, by name, with their places; they are offered next.
     expected: Vec<(ExecutionName, u64)>,
     /// What a stream by parent was told of and still believes selected.
@@ -277,9 +278,7 @@ impl Subscriber {
             return Poll::Ready(());
         }
         queue.waits = true;
-        if queue.waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
-            queue.waker = Some(cx.waker().clone());
-        }
+        queue.waker.changes(cx);
         Poll::Pending
     }
 
@@ -293,7 +292,7 @@ impl Subscriber {
         let mut queue = self.lock();
         let behind = !queue.given_up && queue.is_behind(now);
         if behind {
-            let (waits, waker) = (queue.waits, queue.waker.take());
+            let (waits, waker) = (queue.waits, std::mem::take(&mut queue.waker));
             *queue = Queue { given_up: true, waits, waker, ..Queue::default() };
         }
         behind
@@ -345,10 +344,8 @@ impl Queue {
     /// Says that there are news.
     fn tell(&mut self) {
         self.news = true;
-        if std::mem::take(&mut self.waits)
-            && let Some(waker) = &self.waker
-        {
-            waker.wake_by_ref();
+        if std::mem::take(&mut self.waits) {
+            self.waker.wake();
         }
     }
 

@@ -1,34 +1,32 @@
 //! A timer that is kept from message to message.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep};
+
+use crate::tasks::LastWaker;
 
 /// Wakes a stream at a time. Nothing of it is touched while that time and the stream's task stay the same.
 pub(super) struct Alarm {
     at: Instant,
-    set_for: Option<Waker>,
+    set_for: LastWaker,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Alarm {
     pub(super) fn new(at: Instant) -> Self {
-        Self { at, set_for: None, timer: Box::pin(tokio::time::sleep_until(at)) }
+        Self { at, set_for: LastWaker::default(), timer: Box::pin(tokio::time::sleep_until(at)) }
     }
 
     /// Ready from a time on.
     pub(super) fn poll_at(&mut self, at: Instant, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let is_set = self.set_for.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if is_set && at == self.at && now < at {
+        if !self.set_for.changes(cx) && at == self.at && now < at {
             return Poll::Pending;
         }
         if at != self.at {
             self.at = at;
             self.timer.as_mut().reset(at);
-        }
-        if !is_set {
-            self.set_for = Some(cx.waker().clone());
         }
         self.timer.as_mut().poll(cx)
     }

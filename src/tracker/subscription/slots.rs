@@ -76,7 +76,9 @@ impl Slots {
             if self.waiting.capacity() > 1 {
                 self.waiting = VecDeque::new();
             }
-            self.numbers = HashMap::new();
+            if self.numbers.capacity() > 0 {
+                self.numbers = HashMap::new();
+            }
             return Some(update);
         }
         while let Some(None) = self.waiting.front() {
