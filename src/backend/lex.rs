@@ -210,7 +210,7 @@ impl Backend for Lex {
             let (rows, next) = self.client.executions(call, &page).await?;
             // Only now: a reply, maybe the first since a restart, has told upstream's clock.
             let from = self.client.json.engine.to_upstream(intent.time) - CLOCK_TOLERANCE;
-            for (row, _) in rows {
+            for row in rows {
                 let Some(created) = row.creation_date_time else { continue };
                 if created < from {
                     return Ok(found);
@@ -262,13 +262,13 @@ impl Backend for Lex {
         hint: &ListHint,
     ) -> Result<Page<Listed>, BackendError> {
         let (rows, mut next) = self.client.executions(call, page).await?;
-        let oldest = rows.iter().filter_map(|(row, _)| row.creation_date_time).min();
+        let oldest = rows.iter().filter_map(|row| row.creation_date_time).min();
         if hint.created_from.is_some_and(|from| oldest.is_some_and(|oldest| oldest < from)) {
             // Newest first: all that follows is older still.
             next = None;
         }
         let mut items = Vec::with_capacity(rows.len());
-        for (row, _) in rows {
+        for row in rows {
             let execution = ExecutionId::new(&row.test_execution_id).map_err(|error| invalid(&error.0))?;
             let observation = settled(observed(&row, &Results::Awaited), None, self.clock.now());
             let Some(of) = observation.test.clone() else {

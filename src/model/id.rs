@@ -155,6 +155,21 @@ impl TestName {
 }
 
 impl ExecutionName {
+    /// The name as it is written, in one piece of memory of its size.
+    pub fn text(&self) -> String {
+        const COLLECTIONS: usize = "backends/".len() + "/tests/".len() + "/executions/".len();
+        let Self { backend, test, execution } = self;
+        let mut text =
+            String::with_capacity(COLLECTIONS + backend.0.len() + test.0.len() + execution.0.len());
+        for part in ["backends/", &backend.0, "/tests/"] {
+            text.push_str(part);
+        }
+        text.extend(utf8_percent_encode(&test.0, ESCAPED));
+        text.push_str("/executions/");
+        text.extend(utf8_percent_encode(&execution.0, ESCAPED));
+        text
+    }
+
     /// The test that this is an execution of.
     pub fn test_name(&self) -> TestName {
         TestName { backend: self.backend.clone(), test: self.test.clone() }
@@ -268,13 +283,7 @@ impl fmt::Display for TestName {
 
 impl fmt::Display for ExecutionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "backends/{}/tests/{}/executions/{}",
-            self.backend,
-            encode(&self.test.0),
-            encode(&self.execution.0)
-        )
+        f.write_str(&self.text())
     }
 }
 

@@ -122,7 +122,7 @@ impl Shared {
 
     /// Queues a record; the last one of a name wins.
     pub(super) fn save(&self, record: Record) {
-        let name = record.execution.name.to_string();
+        let name = record.execution.name.text();
         let mut queue = self.queue();
         if queue.saves.len() >= MAX_SAVES && !queue.saves.contains_key(&name) {
             queue.lost = true;

@@ -315,6 +315,9 @@ impl Inner {
         rows: Vec<(Arc<Published>, bool)>,
         call: &Call,
     ) -> Vec<Arc<Published>> {
+        if rows.iter().all(|(_, open)| !open) {
+            return rows.into_iter().map(|(row, _)| row).collect();
+        }
         let deadline = (Instant::now() + RESOLVE_WITHIN).min(call.deadline - Duration::from_millis(500));
         let call = Call { deadline, ..call.clone() };
         let (mut rows, open): (Vec<_>, Vec<_>) = rows.into_iter().unzip();

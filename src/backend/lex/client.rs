@@ -74,7 +74,7 @@ impl Client {
         &self,
         call: &Call,
         page: &PageRequest,
-    ) -> Result<RawPage<Execution>, BackendError> {
+    ) -> Result<(Vec<Execution>, Option<String>), BackendError> {
         let request = ListBody {
             sort_by: Some(SortBy { attribute: "CreationDateTime", order: "Descending" }),
             max_results: page.size.clamp(1, MAX_PAGE),
@@ -82,7 +82,7 @@ impl Client {
         };
         let decode = |response: &Response| {
             let page: Executions = body(response)?;
-            Ok((rows(page.test_executions)?, page.next_token))
+            Ok((page.test_executions, page.next_token))
         };
         self.json
             .send(call, &EXECUTIONS, Method::POST, "/testexecutions".into(), Some(&request), decode)

@@ -77,12 +77,12 @@ pub(crate) struct SortBy {
     pub(crate) order: &'static str,
 }
 
-/// Reply of ListTestExecutions; rows are [`Execution`].
+/// Reply of ListTestExecutions.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Executions {
     #[serde(default)]
-    pub(crate) test_executions: Vec<Box<RawValue>>,
+    pub(crate) test_executions: Vec<Execution>,
     #[serde(default, deserialize_with = "token")]
     pub(crate) next_token: Option<String>,
 }

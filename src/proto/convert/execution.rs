@@ -73,7 +73,7 @@ impl From<&Execution> for v1::Execution {
             reconciled,
         } = execution;
         Self {
-            name: name.to_string(),
+            name: name.text(),
             state: v1::execution::State::from(*state).into(),
             verdict: v1::Verdict::from(*verdict).into(),
             done: state.is_done(),
