@@ -4,6 +4,7 @@ pub mod codec;
 pub mod convert;
 pub mod detail;
 pub mod encoded;
+pub mod framed;
 
 /// Messages and services of `testgate.v1`, generated from `proto/testgate/v1/testgate.proto`.
 #[expect(missing_docs, reason = "the proto file documents every message and field")]

@@ -34,6 +34,7 @@ mod listen;
 mod messages;
 mod parts;
 mod protocol;
+mod reply;
 mod socket;
 mod stall;
 mod status;
@@ -42,6 +43,7 @@ pub use deadline::Deadline;
 pub use listen::{BindError, Bound, bind, inherited};
 pub use messages::RequestBody;
 pub use protocol::GrpcOnly;
+pub use reply::ReplyBody;
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
@@ -137,7 +139,7 @@ impl Options {
 pub trait Service:
     tower_service::Service<
         Request<RequestBody>,
-        Response = Response<tonic::body::Body>,
+        Response = Response<ReplyBody>,
         Error = Infallible,
         Future: Send + 'static,
     > + Clone
@@ -150,7 +152,7 @@ pub trait Service:
 impl<S> Service for S where
     S: tower_service::Service<
             Request<RequestBody>,
-            Response = Response<tonic::body::Body>,
+            Response = Response<ReplyBody>,
             Error = Infallible,
             Future: Send + 'static,
         > + Clone

@@ -1,6 +1,7 @@
 //! Which service answers a call: those of the contract without a detour, any other by tonic's routes.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use tonic::service::Routes;
 
 use super::{Service, watch};
 use crate::proto::v1::test_execution_service_server::TestExecutionServiceServer;
+use crate::server::ReplyBody;
 
 /// The contract's service.
 const CONTRACT: &str = "/testgate.v1.TestExecutionService/";
@@ -38,9 +40,9 @@ impl<B> tower_service::Service<Request<B>> for Services
 where
     B: Body<Data = Bytes, Error = Status> + Send + 'static,
 {
-    type Response = Response<tonic::body::Body>;
+    type Response = Response<ReplyBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -50,10 +52,37 @@ where
         match request.uri().path().strip_prefix(CONTRACT) {
             Some("WatchExecutions") => {
                 let answer = watch::answer(self.service.clone(), self.max_request, request);
-                Box::pin(async { Ok(answer.await) })
+                Answer::Stream(Box::pin(async { Ok(answer.await) }))
             }
-            Some(_) => self.unary.call(request),
-            None => Box::pin(self.others.call(request)),
+            Some(_) => Answer::Tonic(self.unary.call(request)),
+            None => Answer::Tonic(Box::pin(self.others.call(request))),
+        }
+    }
+}
+
+type Answered<B> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
+
+/// The answer to a call, as it is being made.
+pub enum Answer {
+    /// By what tonic generated.
+    Tonic(Answered<tonic::body::Body>),
+    /// By a stream of ours.
+    Stream(Answered<ReplyBody>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Tonic(_)) { "Tonic" } else { "Stream" })
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response<ReplyBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Tonic(answer) => answer.as_mut().poll(cx).map_ok(|response| response.map(ReplyBody::from)),
+            Self::Stream(answer) => answer.as_mut().poll(cx),
         }
     }
 }

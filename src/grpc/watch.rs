@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tonic::body::Body;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 
@@ -21,6 +20,7 @@ use crate::model::filter::Schema;
 use crate::model::{ExecutionName, Scope, Timestamp};
 use crate::proto::codec::Codec;
 use crate::proto::v1;
+use crate::server::ReplyBody;
 use crate::token::{Binding, Resume as ResumeToken, ResumePoint};
 use crate::tracker::{Resume, WatchRequest};
 pub use feed::Feed;
@@ -102,7 +102,7 @@ pub(super) async fn answer<B>(
     service: Service,
     max_request: usize,
     request: http::Request<B>,
-) -> http::Response<Body>
+) -> http::Response<ReplyBody>
 where
     B: http_body::Body<Error = Status> + Send + 'static,
 {
@@ -111,8 +111,8 @@ where
     let mut grpc = Grpc::new(codec).max_decoding_message_size(max_request);
     let response = grpc.unary(Opening { service, feed: Some(&mut feed) }, request).await;
     match feed {
-        Some(feed) => response.map(|_| Body::new(Reply::new(feed))),
-        None => response,
+        Some(feed) => response.map(|_| ReplyBody::Stream(Box::pin(Reply::new(feed)))),
+        None => response.map(ReplyBody::from),
     }
 }
 

@@ -72,11 +72,20 @@ impl<T: Message> Encoder for ProstEncoder<T> {
 /// It has more bytes than can be told.
 pub fn write_message(message: &impl Message, to: &mut BytesMut) -> Result<(), Status> {
     let length = message.encoded_len();
-    let told = u32::try_from(length).map_err(|_| Status::internal("a reply has more than 4 GiB"))?;
     to.reserve(PREFIX + length);
+    write_prefix(length, to)?;
+    message.encode(to).map_err(|error| unencodable(&error))
+}
+
+/// Writes what stands before a message of so many bytes.
+///
+/// # Errors
+/// They are more than can be told.
+pub fn write_prefix(length: usize, to: &mut BytesMut) -> Result<(), Status> {
+    let told = u32::try_from(length).map_err(|_| Status::internal("a reply has more than 4 GiB"))?;
     to.put_u8(0);
     to.put_u32(told);
-    message.encode(to).map_err(|error| unencodable(&error))
+    Ok(())
 }
 
 fn unencodable(error: &prost::EncodeError) -> Status {

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -17,14 +16,16 @@ use super::budget::{Exhausted, Part, Rest, Share};
 use super::deadline::Deadline;
 use super::ending::Ending;
 use super::messages::Messages;
+use super::reply::ReplyBody;
 use super::{stall, status};
+use crate::proto::framed::Framed;
 use crate::tasks::{LastWaker, panic_message};
 
 /// The body of the service inside. It is cut short, with a status in trailers as gRPC wants it, at the
 /// deadline, when a drain can wait no longer, and where the service panics.
 pub(crate) struct GateBody {
     /// `None` once it has ended.
-    inner: Option<tonic::body::Body>,
+    inner: Option<ReplyBody>,
     deadline: Option<Deadline>,
     end: Ending,
     /// Set up at the first wait, which a unary reply never comes to.
@@ -51,7 +52,7 @@ struct Alarms {
 
 impl GateBody {
     pub(super) fn new(
-        inner: tonic::body::Body,
+        inner: ReplyBody,
         deadline: Option<Deadline>,
         end: Ending,
         stream: Share,
@@ -66,7 +67,7 @@ impl GateBody {
         Self::around(None, Ending::default(), record)
     }
 
-    fn around(inner: Option<tonic::body::Body>, end: Ending, record: Record) -> Self {
+    fn around(inner: Option<ReplyBody>, end: Ending, record: Record) -> Self {
         Self {
             inner,
             deadline: None,
@@ -93,8 +94,9 @@ impl GateBody {
     }
 
     /// Hands a message out, if the connection's other replies leave room for it.
-    fn hand_out_message(&mut self, data: Bytes) -> Polled {
-        self.record.method().sent(self.messages.pass(&data));
+    fn hand_out_message(&mut self, data: Framed) -> Polled {
+        let begun: u64 = data.slices().map(|bytes| self.messages.pass(bytes)).into_iter().sum();
+        self.record.method().sent(begun);
         match Rest::new(data, self.stream.as_ref().map(Share::budget)) {
             Ok(rest) => self.rest = rest,
             Err(Exhausted) => return self.cut(&status::replies_full()),

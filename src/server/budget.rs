@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Buf, Bytes};
 
+use crate::proto::framed::Framed;
+
 /// The budgets of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Budgets {
@@ -85,12 +87,12 @@ impl Drop for Share {
 /// the whole.
 #[derive(Debug)]
 pub(crate) struct Part {
-    bytes: Bytes,
+    bytes: Framed,
     _share: Option<Share>,
 }
 
 impl Part {
-    pub(super) fn new(bytes: Bytes, share: Option<Share>) -> Self {
+    pub(super) fn new(bytes: Framed, share: Option<Share>) -> Self {
         Self { bytes, _share: share }
     }
 }
@@ -102,13 +104,13 @@ const LARGEST_PART: usize = 16 * 1024;
 /// What is left of a message that is handed out in parts.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    bytes: Bytes,
+    bytes: Framed,
     share: Option<Share>,
 }
 
 impl Rest {
     /// A whole message, if the connection's other replies leave room for it.
-    pub(super) fn new(bytes: Bytes, budget: Option<&Budget>) -> Result<Self, Exhausted> {
+    pub(super) fn new(bytes: Framed, budget: Option<&Budget>) -> Result<Self, Exhausted> {
         let mut share = budget.map(Budget::begin);
         if let Some(share) = &mut share {
             share.take(bytes.len())?;
@@ -126,7 +128,7 @@ impl Rest {
 
     /// The next part; the last one takes the share along.
     pub(super) fn split_part(&mut self) -> Part {
-        let part = self.bytes.split_to(self.bytes.len().min(LARGEST_PART));
+        let part = self.bytes.split_to(LARGEST_PART);
         let share = self.bytes.is_empty().then(|| self.share.take()).flatten();
         Part::new(part, share)
     }
@@ -173,7 +175,7 @@ mod tests {
         let budget = Budget::new(10);
         let mut share = budget.begin();
         share.take(10).unwrap();
-        let mut part = Part::new(Bytes::from_static(b"0123456789"), Some(share));
+        let mut part = Part::new(Bytes::from_static(b"0123456789").into(), Some(share));
         part.advance(9);
         assert_eq!((part.remaining(), part.chunk()), (1, &b"9"[..]));
         assert!(budget.begin().take(1).is_err());

@@ -42,7 +42,8 @@ impl Body for Parts {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
                     // The status of a translated reply is a part of it: all that is left is to break it off.
-                    this.rest = Rest::new(data, Some(&this.budget)).map_err(|_| status::replies_full())?;
+                    this.rest =
+                        Rest::new(data.into(), Some(&this.budget)).map_err(|_| status::replies_full())?;
                     this.hand_out_rest()
                 }
                 // No door makes any.

@@ -8,6 +8,8 @@ use futures_util::future::Either;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
+use super::reply::ReplyBody;
+
 /// Answers what is not gRPC with protobuf in HTTP's own terms; tonic looks neither at the method nor at the type of
 /// the content, and would take any bytes for a message.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ impl<S> GrpcOnly<S> {
 
 impl<S, B> Service<Request<B>> for GrpcOnly<S>
 where
-    S: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<ReplyBody>, Error = Infallible>,
 {
     type Response = S::Response;
     type Error = Infallible;
@@ -40,7 +42,7 @@ where
         } else {
             return Either::Right(self.0.call(request));
         };
-        let mut response = Response::new(tonic::body::Body::empty());
+        let mut response = Response::new(ReplyBody::default());
         *response.status_mut() = status;
         Either::Left(ready(Ok(response)))
     }

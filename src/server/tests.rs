@@ -67,6 +67,11 @@ fn quick() -> Options {
     Options { drain_timeout: Duration::from_secs(4), ..Options::default() }
 }
 
+/// A service of tonic's.
+fn tonics(routes: tonic::service::Routes) -> impl Service {
+    tower::ServiceExt::<Request<RequestBody>>::map_response(routes, |response| response.map(ReplyBody::from))
+}
+
 /// One method for each way a service can behave.
 fn scripted() -> impl Service {
     tower::service_fn(|request: Request<RequestBody>| async move {
@@ -98,7 +103,7 @@ fn scripted() -> impl Service {
                 tonic::body::Body::new(StreamBody::new(frames))
             }
         };
-        Ok(Response::new(body))
+        Ok(Response::new(body.into()))
     })
 }
 
@@ -274,7 +279,7 @@ async fn a_call_under_way_finishes_in_the_drain() {
             draining.await;
             // Past the drain's first steps, so that the call ends after them and not before.
             tokio::task::yield_now().await;
-            Ok(Response::new(tonic::body::Body::new(Full::from(FRAME))))
+            Ok(Response::new(tonic::body::Body::new(Full::from(FRAME)).into()))
         }
     });
     let bound = bind(&ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
@@ -329,7 +334,7 @@ async fn row_17_the_connection_over_the_cap_is_closed_and_the_others_keep_workin
 #[tokio::test]
 async fn a_drain_ends_a_health_watch_and_new_connections_are_refused() {
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let served = Served::start(quick(), tonic::service::Routes::new(health)).await;
+    let served = Served::start(quick(), tonics(tonic::service::Routes::new(health))).await;
     let endpoint = format!("http://{}", served.address).parse::<tonic::transport::Endpoint>().unwrap();
     let mut client = HealthClient::new(endpoint.connect().await.unwrap());
     let request = HealthCheckRequest { service: String::new() };
@@ -347,7 +352,7 @@ async fn a_drain_ends_a_health_watch_and_new_connections_are_refused() {
 async fn a_request_over_the_limit_is_told_apart() {
     let (_reporter, health) = tonic_health::server::health_reporter();
     let health = health.max_decoding_message_size(8);
-    let served = Served::start(quick(), tonic::service::Routes::new(health)).await;
+    let served = Served::start(quick(), tonics(tonic::service::Routes::new(health))).await;
     let endpoint = format!("http://{}", served.address).parse::<tonic::transport::Endpoint>().unwrap();
     let mut client = HealthClient::new(endpoint.connect().await.unwrap());
     let status = client.check(HealthCheckRequest { service: "x".repeat(100) }).await.unwrap_err();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use testgate::server::{Options, RequestBody};
+use testgate::server::{Options, ReplyBody, RequestBody};
 use tokio::process::Command;
 
 use crate::listener::{Listening, tool};
@@ -43,13 +43,13 @@ const SECONDS_A_CASE: &str = "30";
 const WHOLE: Duration = Duration::from_secs(600);
 
 /// Reads the request to its end, so that streams stay open as long as their client wants, then answers with data.
-async fn answer(request: Request<RequestBody>) -> Result<Response<tonic::body::Body>, Infallible> {
+async fn answer(request: Request<RequestBody>) -> Result<Response<ReplyBody>, Infallible> {
     drop(request.into_body().collect().await);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
     let body = Full::new(Bytes::from_static(b"\0\0\0\0\x05hello"));
     let body = body.with_trailers(async { Some(Ok(trailers)) });
-    Ok(Response::new(tonic::body::Body::new(body)))
+    Ok(Response::new(tonic::body::Body::new(body).into()))
 }
 
 #[tokio::test]

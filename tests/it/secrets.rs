@@ -9,7 +9,7 @@ use testgate::auth::{Auth, Caller};
 use testgate::model::Clock;
 use testgate::proto::v1;
 use testgate::sandbox::{openmetadata, sigv4};
-use testgate::server::{Options, RequestBody};
+use testgate::server::{Options, ReplyBody, RequestBody};
 use tokio::io::AsyncReadExt as _;
 use tonic::{Code, Request, Status};
 
@@ -165,7 +165,7 @@ async fn row_44_a_panic_that_shows_all_that_a_call_came_with_shows_no_secret() {
             if request.uri().path().ends_with("GetBackend") {
                 panic!("{request:?} of {caller:?} with {config:?}");
             }
-            Ok::<_, Infallible>(Response::new(tonic::body::Body::empty()))
+            Ok::<_, Infallible>(Response::new(ReplyBody::default()))
         }
     });
     let listening = Listening::start(Options { auth, ..Options::default() }, service).await;

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use prost::Message;
 use prost_types::Any;
 use testgate::proto::codec::Codec;
-use testgate::server::{Deadline, GrpcOnly, RequestBody, Service};
+use testgate::server::{Deadline, GrpcOnly, ReplyBody, RequestBody, Service};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::server::Grpc;
@@ -40,7 +40,7 @@ pub(super) fn service(receive_limit: u32) -> impl Service {
             }
             _ => Status::unimplemented("not a method of this service").into_http(),
         };
-        Ok::<_, Infallible>(with_trailers(reply))
+        Ok::<_, Infallible>(with_trailers(reply).map(ReplyBody::from))
     }))
 }
 

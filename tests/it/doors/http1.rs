@@ -33,7 +33,7 @@ fn scripted(taken: Arc<AtomicUsize>) -> impl Service {
                     Ok::<_, Status>(http_body::Frame::data(Bytes::from_static(&[0; PART])))
                 };
                 let body = StreamBody::new(futures_util::stream::repeat_with(frame));
-                return Ok::<_, Infallible>(Response::new(tonic::body::Body::new(body)));
+                return Ok::<_, Infallible>(Response::new(tonic::body::Body::new(body).into()));
             }
             if let Err(status) = request.into_body().collect().await {
                 return Ok(status.into_http());
@@ -44,7 +44,7 @@ fn scripted(taken: Arc<AtomicUsize>) -> impl Service {
             )]);
             let body = Full::from(&b"\0\0\0\0\x02hi"[..]).map_err(|never| match never {});
             let body = body.with_trailers(async { Some(Ok::<_, Status>(trailers)) });
-            Ok(Response::new(tonic::body::Body::new(body)))
+            Ok(Response::new(tonic::body::Body::new(body).into()))
         }
     })
 }

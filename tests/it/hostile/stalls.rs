@@ -34,7 +34,7 @@ fn scripted() -> impl Service {
             >())),
             _ => tonic::body::Body::new(Full::from(&b"\0\0\0\0\x02hi"[..])),
         };
-        Ok::<_, Infallible>(Response::new(body))
+        Ok::<_, Infallible>(Response::new(body.into()))
     })
 }
 

@@ -88,7 +88,7 @@ async fn what_is_read_makes_room_for_the_next_reply() {
     let options = Options { max_unread: REPLY + REPLY / 2, ..Options::default() };
     let service = tower::service_fn(|_: Request<RequestBody>| async {
         let body = tonic::body::Body::new(Full::from(framed(0, REPLY - 5, &[7; REPLY - 5])));
-        Ok::<_, Infallible>(Response::new(body))
+        Ok::<_, Infallible>(Response::new(body.into()))
     });
     let listening = Listening::start(options, service).await;
     let (mut send, connection) = narrow(&listening.address.to_string(), 1_000).await;
