@@ -53,13 +53,17 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// How long a state that nobody waits for may wait to be written. After a SIGKILL upstream is asked for it anew; what must
+/// not be lost has somebody who waits.
+const LINGER: Duration = Duration::from_millis(500);
+
 impl Store {
     /// Opens the store, or creates it with the folders above it. Blocks.
     ///
     /// # Errors
     /// Another process has it, a newer version wrote it, it is damaged, or it can't be reached.
     pub fn open(location: Location, clock: Clock) -> Result<Self, StoreError> {
-        let pace = Pace { linger: Duration::from_millis(20), retry_after: Duration::from_secs(1) };
+        let pace = Pace { linger: LINGER, retry_after: Duration::from_secs(1) };
         Self::open_at_pace(Source::open(location)?, clock, pace)
     }
 
