@@ -25,16 +25,28 @@ admin_listen = "127.0.0.1:0"
 [store]
 path = "testgate.redb"
 [[backend]]
+id = "connect"
+kind = "amazon-connect"
+region = "eu-central-1"
+instance_id = "11111111-2222-4333-8444-555555555555"
+endpoint_url = "http://127.0.0.1:9"
+[[backend]]
 id = "lex"
 kind = "amazon-lex-v2"
 region = "eu-central-1"
 endpoint_url = "http://127.0.0.1:9"
+[[backend]]
+id = "openmetadata"
+kind = "openmetadata"
+base_url = "http://127.0.0.1:9/api"
+token_file = "token"
 """
 
 
 def run_once(binary, folder):
     """The functions that ran from the start to an idle server, by their symbols."""
     (folder / "testgate.toml").write_text(CONFIGURATION)
+    (folder / "token").write_text("none")
     log = folder / "log"
     with log.open("w") as output:
         server = subprocess.Popen(
