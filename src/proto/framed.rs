@@ -69,6 +69,18 @@ impl Buf for Framed {
         self.own.advance(own);
         self.shared.advance(count - own);
     }
+
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        if self.own.len() >= count {
+            return self.own.split_to(count);
+        }
+        if self.own.is_empty() {
+            return self.shared.split_to(count);
+        }
+        let mut bytes = BytesMut::with_capacity(count);
+        bytes.put(self.take(count));
+        bytes.freeze()
+    }
 }
 
 /// Replies of a stream that are sent together.
@@ -179,7 +191,10 @@ mod tests {
             // However it is cut, and read by whatever chunks.
             let mut bytes = BytesMut::new();
             for cut in cuts {
-                bytes.put(framed.split_to(cut));
+                let mut part = framed.split_to(cut);
+                let first = part.copy_to_bytes(part.len() / 2);
+                bytes.extend_from_slice(&first);
+                bytes.put(part);
             }
             bytes.put(framed);
             prop_assert_eq!(bytes.len(), length);
