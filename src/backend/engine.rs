@@ -167,13 +167,13 @@ impl Engine {
             let asked = Instant::now();
             let granted = self.quota.acquire(operation.name, call).await;
             measured.waited(asked.elapsed());
-            let under_way = match granted {
-                Ok(under_way) => under_way,
+            let permit = match granted {
+                Ok(permit) => permit,
                 Err(exhausted) => return Err(last.unwrap_or_else(|| self.in_context(exhausted, operation))),
             };
             let sent_at = Instant::now();
             let answer = self.attempt(protocol, operation, outgoing, call, &decode, &measured).await;
-            drop(under_way);
+            drop(permit);
             let Failure { error, retry } = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,

@@ -125,9 +125,9 @@ impl QuotaGroup {
     ///
     /// # Errors
     /// `BackendBudgetExhausted`, at once where the wait would pass the call's deadline.
-    pub async fn acquire(&self, operation: &'static str, call: &Call) -> Result<UnderWay<'_>, BackendError> {
+    pub async fn acquire(&self, operation: &'static str, call: &Call) -> Result<Permit<'_>, BackendError> {
         let mut place = match self.join(operation, call)? {
-            Joined::Granted(since) => return Ok(UnderWay { group: self, operation, since }),
+            Joined::Granted(since) => return Ok(Permit { group: self, operation, since }),
             Joined::Waits(place) => place,
         };
         tokio::select! {
@@ -137,7 +137,7 @@ impl QuotaGroup {
             never = self.keep_time(operation) => match never {},
         }
         match place.granted.or_else(|| place.try_take()) {
-            Some(since) => Ok(UnderWay { group: self, operation, since }),
+            Some(since) => Ok(Permit { group: self, operation, since }),
             None => Err(self.exhausted(operation, call)),
         }
     }
@@ -245,13 +245,13 @@ impl QuotaGroup {
 /// A call that was let through, until it is dropped. Upstream may not have counted it yet: that a token came due there
 /// meanwhile is certain only once it has answered.
 #[derive(Debug)]
-pub struct UnderWay<'a> {
+pub struct Permit<'a> {
     group: &'a QuotaGroup,
     operation: &'static str,
     since: Instant,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.group.with(self.operation, |bucket, _, _| bucket.arrived(self.since));
     }

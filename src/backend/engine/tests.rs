@@ -141,6 +141,34 @@ async fn a_hint_beyond_the_deadline_ends_the_call_at_once_and_pauses_the_bucket(
     );
 }
 
+/// Takes its time before it sends.
+struct Late(Plain, Duration);
+
+#[async_trait]
+impl Protocol for Late {
+    async fn prepare(&self, outgoing: &Outgoing, now: Timestamp) -> Result<Request, BackendError> {
+        tokio::time::pause();
+        tokio::time::advance(self.1).await;
+        tokio::time::resume();
+        self.0.prepare(outgoing, now).await
+    }
+
+    fn classify(&self, operation: &Operation, response: &Response) -> Result<(), Refusal> {
+        self.0.classify(operation, response)
+    }
+}
+
+#[tokio::test]
+async fn a_call_keeps_its_token_from_coming_back_until_it_is_answered() {
+    let upstream = Upstream::start([ok()]).await;
+    let engine = engine(Clock::system());
+    let burst = engine.quota().allowance(READ.name).spare;
+    let decode = |_: &Response| Ok(engine.quota().allowance(READ.name).spare);
+    let protocol = Late(Plain(upstream.url()), Duration::from_millis(500));
+    let spare = engine.call(&protocol, &READ, &outgoing(), &call(), decode).await.unwrap();
+    assert!(spare <= burst - 1.0, "{spare} of {burst}");
+}
+
 #[tokio::test]
 async fn a_redirect_is_an_error_of_its_own() {
     let outcome = run(&READ, &[Reply::json(302, "{}").with("location", "/elsewhere")], &call()).await;

@@ -32,6 +32,23 @@ async fn five_pass_at_once_and_then_one_for_each_period() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_upstream_may_not_have_counted_yet_comes_back_once_it_has() {
+    let group = QuotaGroup::new("test", 2.0);
+    let spare = || group.allowance(OP).spare;
+    let [first, second] =
+        [group.acquire(OP, &write()).await.unwrap(), group.acquire(OP, &write()).await.unwrap()];
+    tokio::time::advance(Duration::from_millis(900)).await;
+    assert_eq!(spare(), 3.0);
+    drop(first);
+    tokio::time::advance(Duration::from_millis(50)).await;
+    assert!((spare() - 3.1).abs() < 1e-6, "{}", spare());
+    // An answer that takes longer than a second tells nothing about its call's arrival.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(spare(), 5.0);
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
 async fn operations_have_buckets_of_their_own() {
     let group = QuotaGroup::new("test", 1.0);
     drain(&group).await;
