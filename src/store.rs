@@ -55,7 +55,7 @@ struct Inner {
 
 /// How long a state that nobody waits for may wait to be written. After a SIGKILL upstream is asked for it anew; what must
 /// not be lost has somebody who waits.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Opens the store, or creates it with the folders above it. Blocks.

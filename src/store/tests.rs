@@ -14,6 +14,7 @@ use crate::model::{
 use crate::proto::convert::tests::arbitrary;
 
 mod failures;
+mod gathering;
 
 const NOW: Timestamp = datetime!(2026-11-21 12:00:00 UTC);
 const HOUR: Duration = Duration::from_hours(1);

@@ -18,6 +18,9 @@ use crate::model::{Clock, Timestamp};
 /// The most saves in one transaction.
 const BATCH: usize = 512;
 
+/// So many saves don't wait for more.
+const ENOUGH: usize = 5_000;
+
 /// The most executions that wait to be saved.
 const MAX_SAVES: usize = 20_000;
 
@@ -132,11 +135,11 @@ impl Shared {
         }
         queue.last += 1;
         let number = queue.last;
-        // A writer that gathers saves looks again by itself.
-        let first = queue.saves.is_empty();
         queue.saves.insert(name, (number, Arc::new(record)));
+        let waiting = queue.saves.len();
         drop(queue);
-        if first {
+        // A writer that gathers saves looks again by itself.
+        if waiting == 1 || waiting == ENOUGH {
             self.wake.notify_one();
         }
     }
@@ -245,12 +248,14 @@ impl Batch {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     failed_at: Option<Instant>,
+    /// What the last batch had no room for has waited as long as that.
+    due: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let failed_at = shared.trouble().is_some().then(Instant::now);
-        Self { shared, failed_at }
+        Self { shared, failed_at, due: false }
     }
 
     /// Writes until the store is closed and nothing is left.
@@ -275,14 +280,18 @@ impl Writer {
     }
 
     /// Waits for something to write; `None` once all is done.
-    fn next_batch(&self) -> Option<Batch> {
+    fn next_batch(&mut self) -> Option<Batch> {
         let Shared { wake, pace, .. } = &*self.shared;
         let mut queue = self.shared.queue();
         let mut waited = false;
         loop {
             let quiet = queue.saves.is_empty() && !queue.reserve;
-            if !queue.tasks.is_empty() || (!quiet && (waited || queue.closed)) {
-                return Some(queue.take());
+            // What failed waits to be tried again, however much it is.
+            let due = waited || (self.failed_at.is_none() && (self.due || queue.saves.len() >= ENOUGH));
+            if !queue.tasks.is_empty() || (!quiet && (due || queue.closed)) {
+                let batch = queue.take();
+                self.due = due && !queue.saves.is_empty();
+                return Some(batch);
             }
             if queue.closed {
                 return None;
