@@ -21,6 +21,9 @@ const BATCH: usize = 512;
 /// So many saves don't wait for more.
 const ENOUGH: usize = 5_000;
 
+/// How long a reservation of numbers may wait: not at all would have a start wait for it.
+const RESERVED_WITHIN: Duration = Duration::from_millis(20);
+
 /// The most executions that wait to be saved.
 const MAX_SAVES: usize = 20_000;
 
@@ -135,11 +138,11 @@ impl Shared {
         }
         queue.last += 1;
         let number = queue.last;
-        queue.saves.insert(name, (number, Arc::new(record)));
+        let is_new = queue.saves.insert(name, (number, Arc::new(record))).is_none();
         let waiting = queue.saves.len();
         drop(queue);
         // A writer that gathers saves looks again by itself.
-        if waiting == 1 || waiting == ENOUGH {
+        if is_new && (waiting == 1 || waiting == ENOUGH) {
             self.wake.notify_one();
         }
     }
@@ -283,9 +286,10 @@ impl Writer {
     fn next_batch(&mut self) -> Option<Batch> {
         let Shared { wake, pace, .. } = &*self.shared;
         let mut queue = self.shared.queue();
-        let mut waited = false;
+        let mut until: Option<Instant> = None;
         loop {
             let quiet = queue.saves.is_empty() && !queue.reserve;
+            let waited = until.is_some_and(|until| until <= Instant::now());
             // What failed waits to be tried again, however much it is.
             let due = waited || (self.failed_at.is_none() && (self.due || queue.saves.len() >= ENOUGH));
             if !queue.tasks.is_empty() || (!quiet && (due || queue.closed)) {
@@ -297,14 +301,19 @@ impl Writer {
                 return None;
             }
             if quiet {
-                waited = false;
+                until = None;
                 queue = wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             } else {
-                let patience = if self.failed_at.is_some() { pace.retry_after } else { pace.linger };
-                let (back, timeout) =
-                    wake.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner);
-                queue = back;
-                waited = timeout.timed_out();
+                let patience = match self.failed_at {
+                    Some(_) => pace.retry_after,
+                    None if queue.reserve => pace.linger.min(RESERVED_WITHIN),
+                    None => pace.linger,
+                };
+                // Whoever wakes it early does not make it wait for longer.
+                let now = Instant::now();
+                let end = until.map_or(now + patience, |until| until.min(now + patience));
+                until = Some(end);
+                queue = wake.wait_timeout(queue, end - now).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }

@@ -39,3 +39,15 @@ async fn who_waits_for_a_write_has_what_waited_written_too() {
     store.save_durably(vec![done("awaited")]).await.unwrap();
     until_written(&store);
 }
+
+#[test]
+fn a_state_that_keeps_changing_is_written_all_the_same() {
+    let (_folder, path) = folder();
+    let pace = Pace { linger: Duration::from_millis(200), retry_after: HOUR };
+    let store = Store::open_at_pace(Source::open(Some(path)).unwrap(), clock(), pace).unwrap();
+    let begun = std::time::Instant::now();
+    while store.read(|txn| tables::record(txn, &record("e").execution.name.text())).unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is never written");
+        store.save(record("e"));
+    }
+}
