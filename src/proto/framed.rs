@@ -135,22 +135,25 @@ impl Replies {
         to.reserve(PREFIX + length - execution.len());
         codec::write_prefix(length, to)?;
         if !token.is_empty() {
-            encode_key(RESUME_TOKEN, WireType::LengthDelimited, to);
-            encode_varint(token.len() as u64, to);
+            begin(RESUME_TOKEN, token.len(), to);
             to.put_slice(token.as_bytes());
         }
-        encode_key(UPDATE, WireType::LengthDelimited, to);
-        encode_varint(update_length as u64, to);
+        begin(UPDATE, update_length, to);
         for (tag, value) in [(UPDATE_TYPE, r#type), (UPDATE_COALESCED, coalesced_count)] {
             if *value != 0 {
                 int32::encode(tag, value, to);
             }
         }
-        encode_key(UPDATE_EXECUTION, WireType::LengthDelimited, to);
-        encode_varint(execution.len() as u64, to);
+        begin(UPDATE_EXECUTION, execution.len(), to);
         self.shared = execution.clone();
         Ok(())
     }
+}
+
+/// Writes what stands before a field of so many bytes.
+fn begin(tag: u32, length: usize, to: &mut BytesMut) {
+    encode_key(tag, WireType::LengthDelimited, to);
+    encode_varint(length as u64, to);
 }
 
 #[cfg(test)]
