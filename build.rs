@@ -67,7 +67,7 @@ fn lead(file: &mut prost_types::FileDescriptorProto) {
 }
 
 /// Has the linker fold functions and constants that came out alike, pack what is to be relocated, and put what a start
-/// runs first: a seventh of the binary, and a quarter of an idle server's memory. Only where the linker is known to be
+/// runs first: an eighth of the binary, and a quarter of an idle server's memory. Only where the linker is known to be
 /// LLVM's. What is packed needs glibc 2.36 or later.
 fn link_small(out: &Path) -> io::Result<()> {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
